@@ -1,0 +1,5 @@
+export * from './engine.ts'
+export type { WireDescription } from './log-admin.ts'
+export { openEngine } from './open-engine.ts'
+export { checkFile, type FileProblem, type FileReport } from '../storage/check-file.ts'
+export { salvageFile, type SalvageReport } from '../storage/salvage-file.ts'

@@ -1,0 +1,489 @@
+import { BuzzerError } from '../../message/index.ts'
+import { brokenFrame, type ClientFrameSink, readClientFrame, writeCommitted, writeFailure } from '../protocol/index.ts'
+import { fatalCodes, fileError, isDiskFull, sqliteCode } from '../storage/broker-file.ts'
+import { compact } from './compact.ts'
+import { Core } from './core.ts'
+import { dispatch } from './dispatch.ts'
+import { bringDue, bringExpiry, followClock, readNextExpiry } from './due.ts'
+import type { Engine, EngineConnection, EngineOptions, EngineSession, EngineStats } from './engine.ts'
+import { acceptAppend, refuseAppend } from './log-append.ts'
+import { forget, sweep } from './log-keeping.ts'
+import { dropReads, resumeReads, serveReads, wakeReads } from './log-reads.ts'
+import type { Queue } from './queue.ts'
+import { condemn, PoisonedStep, poisonOr, verdictOn } from './poisoned-step.ts'
+import { packRefusals } from './refusals.ts'
+import { relinkDeliveries, reload } from './reload.ts'
+import { answer } from './requests.ts'
+import { forfeit, greet, newSession, sayGoodbye } from './sessions.ts'
+import type { Session } from './session.ts'
+import { acceptSend, ack, type Group, refuseSend, settle } from './settle.ts'
+import { engineStats } from './stats.ts'
+import { lookAround, watchReclaim } from './watch-round.ts'
+import { announceChanges, unwatchAll } from './watching.ts'
+
+/** A connection that has so many unsent bytes reads nothing and only asks: it is cut. */
+const maxBufferedBytes = 64 * 1024 * 1024
+/** Sends are tried again so long after the disk was full. */
+const diskFullMs = 1_000
+/** Without work for so long the write-ahead file is emptied and free pages are given back. */
+const restMs = 1_000
+/** Between two steps of tidying up. */
+const restStepMs = 10
+/** Free pages are given back in steps of about this time. */
+const tidyStepMs = 10
+const fewestTidyPages = 32
+const mostTidyPages = 2_048
+/** Sparse chunks rewritten in one step of rest; beyond `manySparse` one goes with every commit. */
+const restCompactions = 8
+const manySparse = 256
+/** Sessions that never came back are forgotten after so long. */
+const sessionKeptMs = 7 * 24 * 3_600_000
+
+/** What a frame did to its session and a rolled back transaction must undo. */
+interface Undo {
+  readonly link: Link
+  readonly session: Session
+  /** '' before its hello. */
+  readonly id: string
+  readonly frames: Uint8Array[]
+  readonly lastSend: number
+  readonly refused: number
+  readonly acks: number
+  readonly lastAppend: number
+}
+
+/**
+ * Opens the file, recovers it and serves. The caller holds the owner lock.
+ * @throws BUZZER_FILE_DAMAGED, BUZZER_FILE_TOO_NEW, BUZZER_NOT_A_BROKER_FILE, BUZZER_BROKER_FAILED, BUZZER_UNSUPPORTED
+ */
+export function openEngine(options: EngineOptions): Engine {
+  return new RunningEngine(options)
+}
+
+class RunningEngine implements Engine {
+  readonly epoch: number
+  readonly #core: Core
+  readonly #connections = new Set<Link>()
+  #closed = false
+  #pumping = false
+
+  constructor(options: EngineOptions) {
+    const core = new Core(options)
+    this.#core = core
+    this.epoch = core.file.epoch
+    try {
+      core.file.begin()
+      core.sessionRows.dropOlderThan(core.now - sessionKeptMs)
+      core.logs.notes.forgetLostSessions()
+      core.chunks.capHeld(core.now)
+      core.expectedSessions = core.sessionRows.remoteCount()
+      core.reclaiming = core.expectedSessions > 0
+      core.reclaimUntil = core.monotonic + options.reclaimMs
+      reload(core)
+      watchReclaim(core)
+      core.file.commit()
+      core.agenda.nextRest = core.monotonic + restMs
+      core.agenda.arm(core.now, core.monotonic)
+    } catch (error) {
+      core.agenda.disarm()
+      core.file.close()
+      throw fileError(error, options.path)
+    }
+  }
+
+  connect(connection: EngineConnection): EngineSession {
+    const link = new Link(this.#core, newSession(this.#core, connection), this.#core.options.onWork)
+    this.#connections.add(link)
+    return link
+  }
+
+  pump(): void {
+    if (this.#closed || this.#pumping) return
+    this.#pumping = true
+    const core = this.#core
+    const undo: Undo[] = []
+    try {
+      const jump = core.readClock()
+      try {
+        this.#transactWhole(undo, jump)
+      } catch (error) {
+        if (!isDiskFull(error)) throw error
+        this.#makeRoom(undo, jump)
+      }
+      this.#afterCommit()
+    } catch (error) {
+      this.#fail(error)
+    } finally {
+      this.#pumping = false
+    }
+  }
+
+  /** As `#transact`, again without each step that fails in the middle. */
+  #transactWhole(undo: Undo[], jump: number): void {
+    for (;;) {
+      try {
+        return this.#transact(undo, jump)
+      } catch (error) {
+        if (!(error instanceof PoisonedStep)) throw error
+        const { session, step, cause } = error
+        this.#core.options.report(
+          'error',
+          { error: cause, session: session.id, step },
+          'a step of a client was refused',
+        )
+        condemn(error)
+        this.#rollBack(undo.splice(0))
+      }
+    }
+  }
+
+  /** Everything that has come, in one transaction. */
+  #transact(undo: Undo[], jump: number): void {
+    const core = this.#core
+    this.#groupsBefore = new Map(
+      Array.from(core.groups, ([id, { size, members }]) => [id, { size, members: [...members] }]),
+    )
+    const { sent, settled } = core.counters
+    core.pendingBytes = 0
+    followClock(core, jump)
+    for (const link of this.#connections) link.takeFrames(undo)
+    lookAround(core)
+    core.finishChunks()
+    bringDue(core)
+    const expired = bringExpiry(core)
+    core.finishChunks()
+    const resting = core.monotonic >= core.agenda.nextRest
+    if (core.sparse.size > 0 && (resting || core.sparse.size > manySparse)) compact(core, resting ? restCompactions : 1)
+    let more = false
+    for (const queue of core.toDispatch) {
+      core.toDispatch.delete(queue)
+      if (dispatch(core, queue)) {
+        this.#dispatchAgain.push(queue)
+        more = true
+      }
+    }
+    for (const queue of this.#dispatchAgain.splice(0)) core.toDispatch.add(queue)
+    core.writeChunks()
+    core.writeLogs()
+    forget(core, core.logsGrown)
+    if (sweep(core)) more = true
+    core.writeLogs()
+    if (expired) readNextExpiry(core)
+    this.#writeSessions()
+    announceChanges(core)
+    if (core.file.inTransaction) {
+      const startedAt = core.options.clock.monotonic()
+      core.file.commit()
+      core.counters.commits++
+      const batch = core.counters.sent + core.counters.settled - sent - settled
+      core.counters.largestBatch = Math.max(core.counters.largestBatch, batch)
+      core.counters.commitMs += core.options.clock.monotonic() - startedAt
+      core.agenda.nextRest = core.monotonic + (resting && core.sparse.size > 0 ? restStepMs : restMs)
+    }
+    core.deliveries.confirm()
+    core.settleChunks()
+    if (more) core.options.onWork()
+  }
+
+  #tidyPages = 4 * fewestTidyPages
+  readonly #dispatchAgain: Queue[] = []
+  #groupsBefore = new Map<string, Group>()
+
+  #writeSessions(): void {
+    const core = this.#core
+    for (const session of core.sessions.values()) {
+      if (!session.dirty) continue
+      session.dirty = false
+      core.file.begin()
+      const row = { lastSend: session.lastSend, refused: packRefusals(session.refused) }
+      core.sessionRows.put(session.id, row, session.local ? 'local' : 'remote', core.now)
+    }
+  }
+
+  /**
+   * The disk is full and the transaction rolled back. The memory is built from the file again, the ballast goes, and the
+   * same frames are taken once more with sends refused: settlements get the room.
+   */
+  #makeRoom(undo: Undo[], jump: number): void {
+    const core = this.#core
+    core.options.report('error', { path: core.options.path }, 'the disk is full: sends are refused, deliveries go on')
+    core.diskFullUntil = core.monotonic + diskFullMs
+    this.#rollBack(undo)
+    core.file.releaseReserve()
+    const again: Undo[] = []
+    try {
+      this.#transactWhole(again, jump)
+    } catch (error) {
+      if (!isDiskFull(error)) throw error
+      // Not even settlements fit: they stay in memory and are tried again.
+      this.#rollBack(again)
+      core.agenda.retryAt = core.monotonic + diskFullMs / 2
+    }
+  }
+
+  #rollBack(undo: readonly Undo[]): void {
+    const core = this.#core
+    core.file.rollback()
+    core.dropChanges()
+    core.deliveries.undo()
+    for (const link of this.#connections) link.session.out.rewind(0)
+    core.groups.clear()
+    for (const slot of core.deliveries.slots(() => true)) core.deliveries.setGroup(slot, undefined)
+    for (const [id, group] of this.#groupsBefore) {
+      core.groups.set(id, group)
+      for (const { slot } of group.members) core.deliveries.setGroup(slot, id)
+    }
+    for (const { link, session, id, frames, lastSend, refused, acks, lastAppend } of undo) {
+      if (id === '') {
+        // Its hello will be heard again.
+        if (core.sessions.get(session.id) === session) core.sessions.delete(session.id)
+        if (link.session !== session) link.session.connection = undefined
+        session.id = ''
+        link.session = session
+      }
+      session.frames = [...frames, ...session.frames]
+      session.lastSend = lastSend
+      session.refused.length = Math.min(session.refused.length, refused)
+      session.acks = acks
+      session.lastAppend = lastAppend
+    }
+    reload(core)
+    relinkDeliveries(core)
+  }
+
+  /** The commit is in the file: now, and not before, the answers leave. */
+  #afterCommit(): void {
+    const core = this.#core
+    for (const act of core.afterCommit.splice(0)) act()
+    for (const write of core.answersBeside.splice(0)) write()
+    for (const { stream, partition } of core.logsGrown) wakeReads(core, stream.name, partition)
+    core.logsGrown.clear()
+    serveReads(core)
+    for (const link of this.#connections) {
+      const { session } = link
+      const { connection } = session
+      if (link.over) this.#connections.delete(link)
+      if (link.over || connection === undefined) continue
+      if (session.lastSend > session.toldSends || session.acks > session.toldAcks) {
+        writeCommitted(session.out, session.lastSend, session.acks)
+        session.toldSends = session.lastSend
+        session.toldAcks = session.acks
+      }
+      session.condemned = undefined
+      if (session.out.length === 0) continue
+      connection.send(session.out.take())
+      if (connection.bufferedBytes > maxBufferedBytes) link.cut()
+    }
+    if (core.file.checkpointIfDue(core.writtenBytes)) core.writtenBytes = 0
+    if (core.monotonic >= core.agenda.nextRest) this.#rest()
+    if (core.agenda.retryAt <= core.monotonic) core.agenda.retryAt = Number.POSITIVE_INFINITY
+    core.agenda.arm(core.now, core.monotonic)
+  }
+
+  #rest(): void {
+    const core = this.#core
+    const { clock } = core.options
+    const startedAt = clock.monotonic()
+    const state = core.file.tidy(this.#tidyPages)
+    // What comes meanwhile waits for it, and what a page costs depends on where it lies.
+    const tookMs = clock.monotonic() - startedAt
+    if (tookMs > 2 * tidyStepMs) this.#tidyPages = Math.max(fewestTidyPages, this.#tidyPages >> 1)
+    else if (tookMs < tidyStepMs) this.#tidyPages = Math.min(mostTidyPages, this.#tidyPages << 1)
+    core.writtenBytes = 0
+    core.agenda.nextRest =
+      state === 'done' ? Number.POSITIVE_INFINITY : core.monotonic + (state === 'more' ? restStepMs : restMs)
+    if (state === 'done' && core.monotonic >= core.diskFullUntil) core.file.restoreReserve()
+  }
+
+  /** A failed commit is never tried again: what the kernel has forgotten a second sync would not write (spec broker 9). */
+  #fail(cause: unknown): void {
+    const core = this.#core
+    const error = fileError(cause, core.options.path)
+    this.#closed = true
+    core.agenda.disarm()
+    for (const link of this.#connections) link.cut(error)
+    this.#connections.clear()
+    try {
+      core.file.close()
+    } catch (closing) {
+      core.options.report('warn', { error: closing }, 'the file did not close cleanly')
+    }
+    core.options.onFailed(error)
+  }
+
+  stats(): EngineStats {
+    return engineStats(this.#core)
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.pump()
+    if (this.#closed) return
+    this.#closed = true
+    const core = this.#core
+    core.agenda.disarm()
+    for (const link of this.#connections) link.cut()
+    this.#connections.clear()
+    try {
+      // While sessions of the owner before are still awaited, what they held is not this one's to hand over.
+      if (core.deliveries.open > 0 && !core.reclaiming) core.file.noteHandover()
+      while (core.file.tidy() === 'more');
+    } catch (error) {
+      core.options.report('warn', { error }, 'the file could not be tidied up at the end')
+    }
+    core.file.close()
+  }
+}
+
+/** One connection and the session behind it. */
+class Link implements EngineSession, ClientFrameSink {
+  session: Session
+  /** The connection is gone and its session does not need this link any more. */
+  over = false
+  readonly #core: Core
+  readonly #onWork: () => void
+  readonly #connection: EngineConnection
+  readonly #waiting: Uint8Array[] = []
+
+  constructor(core: Core, session: Session, onWork: () => void) {
+    this.#core = core
+    this.session = session
+    this.#connection = session.connection as EngineConnection
+    this.#onWork = onWork
+  }
+
+  receive(frame: Uint8Array): void {
+    this.#waiting.push(frame)
+    this.#onWork()
+  }
+
+  drained(): void {
+    for (const receiver of this.session.receivers.values()) this.#core.toDispatch.add(receiver.queue)
+    resumeReads(this.#core, this.session)
+    this.#onWork()
+  }
+
+  disconnected(): void {
+    const { session } = this
+    this.over = true
+    if (session.connection !== this.#connection) return
+    session.connection = undefined
+    unwatchAll(this.#core, session)
+    dropReads(this.#core, session)
+    for (const receiver of session.receivers.values()) receiver.state = 'paused'
+    if (session.saidBye || session.id === '') return
+    session.goneAt = this.#core.options.clock.monotonic() + (this.#core.options.returnMs ?? 60)
+    this.#core.agenda.watchAt(session.goneAt)
+    this.#onWork()
+  }
+
+  /** Ends the connection from this side. */
+  cut(error?: BuzzerError): void {
+    const { connection } = this.session
+    if (connection === undefined || connection !== this.#connection) return
+    this.disconnected()
+    connection.close(error)
+  }
+
+  takeFrames(undo: Undo[]): void {
+    const { session } = this
+    const frames = [...session.frames, ...this.#waiting]
+    if (frames.length === 0) return
+    session.frames = []
+    this.#waiting.length = 0
+    session.heardAt = this.#core.monotonic
+    for (const frame of frames) this.#core.pendingBytes += frame.length
+    const { id, lastSend, acks, lastAppend } = session
+    undo.push({ link: this, session, id, frames, lastSend, refused: session.refused.length, acks, lastAppend })
+    for (const frame of frames) {
+      try {
+        readClientFrame(frame, this)
+      } catch (error) {
+        if (error instanceof PoisonedStep || sqliteCode(error) !== undefined) throw error
+        if (error instanceof BuzzerError && fatalCodes.has(error.code)) throw error
+        this.#core.options.report(
+          'warn',
+          { error, session: session.id },
+          'a connection sent a broken frame and was closed',
+        )
+        this.cut(error instanceof BuzzerError ? error : brokenFrame(String(error)))
+        return
+      }
+    }
+  }
+
+  #greeted(): boolean {
+    if (this.session.id !== '' && !this.session.saidBye) return true
+    throw new BuzzerError('BUZZER_PROTOCOL_MISMATCH', 'a connection must begin with a hello and end with a goodbye')
+  }
+
+  hello(hello: Parameters<ClientFrameSink['hello']>[0]): void {
+    this.session = greet(this.#core, this.session, hello)
+  }
+
+  send(...[sequence, count, reader]: Parameters<ClientFrameSink['send']>): void {
+    if (!this.#greeted()) return
+    const { session } = this
+    const verdict = verdictOn(session, `send ${sequence}`)
+    if (verdict !== undefined) return refuseSend(session, sequence, verdict)
+    try {
+      acceptSend(this.#core, session, sequence, count, reader)
+    } catch (error) {
+      throw poisonOr(session, `send ${sequence}`, error)
+    }
+  }
+
+  settle(...[requestId, token, head, count, reader]: Parameters<ClientFrameSink['settle']>): void {
+    this.#answered(requestId, session => settle(this.#core, session, requestId, token, head, count, reader))
+  }
+
+  append(...[sequence, answeredThrough, reader]: Parameters<ClientFrameSink['append']>): void {
+    if (!this.#greeted()) return
+    const { session } = this
+    const verdict = verdictOn(session, `append ${sequence}`)
+    if (verdict !== undefined) return refuseAppend(this.#core, session, sequence, verdict)
+    try {
+      acceptAppend(this.#core, session, sequence, answeredThrough, reader)
+    } catch (error) {
+      throw poisonOr(session, `append ${sequence}`, error)
+    }
+  }
+
+  ack(token: number): void {
+    ack(this.#core, this.session, token)
+  }
+
+  request(...[requestId, request]: Parameters<ClientFrameSink['request']>): void {
+    this.#answered(requestId, session => answer(this.#core, session, requestId, request))
+  }
+
+  /** A step with an answer of its own, which is a failure when it failed in the middle before. */
+  #answered(requestId: number, act: (session: Session) => void): void {
+    if (!this.#greeted()) return
+    const { session } = this
+    const verdict = verdictOn(session, `request ${requestId}`)
+    if (verdict !== undefined) return writeFailure(session.out, requestId, verdict)
+    try {
+      act(session)
+    } catch (error) {
+      throw poisonOr(session, `request ${requestId}`, error)
+    }
+  }
+
+  beat(answeredThrough: number): void {
+    const { session } = this
+    // Answered even when there is nothing new: another process tells a quiet owner from a stopped one by it.
+    if (!session.local) session.toldAcks = -1
+    if (session.refused.length > 0) {
+      session.refused = session.refused.filter(({ sequence }) => sequence > answeredThrough)
+    }
+  }
+
+  forfeit(): void {
+    if (this.#greeted()) forfeit(this.#core, this.session)
+  }
+
+  bye(): void {
+    if (this.#greeted()) sayGoodbye(this.#core, this.session)
+  }
+}

@@ -1,0 +1,170 @@
+import { existsSync, rmSync } from 'node:fs'
+import { DatabaseSync } from 'node:sqlite'
+import { BuzzerError } from '../../message/index.ts'
+import { AsideStore, asideKinds } from './aside-store.ts'
+import { BrokerFile } from './broker-file.ts'
+import type { FileProblem } from './check-file.ts'
+import { mark, readLayout, recordIntact, recordStart, withoutGone } from './chunk-format.ts'
+import { ChunkStore } from './chunk-store.ts'
+import { attempt, copyTable, reachableKeys } from './damaged-table.ts'
+import { salvageLogs } from './salvage-logs.ts'
+import { type Cell, prepare } from './statement.ts'
+
+export interface SalvageReport {
+  /** Messages that were copied whole. */
+  readonly messages: number
+  /** Records of the store that were copied. */
+  readonly records: number
+  /** Records of logs that were copied. They keep their positions; where one is missing there is a gap. */
+  readonly logRecords: number
+  /** What could not be read. */
+  readonly problems: readonly FileProblem[]
+}
+
+const lanes = 10
+
+/**
+ * Copies all that can be read of a damaged file into a new one; the original is opened read-only. Messages keep queue,
+ * sequence, attempts and place; what was locked is ready. A damaged message is left out and reported.
+ * @throws BUZZER_INVALID_OPTION when `toPath` exists, BUZZER_NOT_A_BROKER_FILE when `fromPath` does not or cannot be opened
+ */
+export function salvageFile(fromPath: string, toPath: string): SalvageReport {
+  if (existsSync(toPath)) {
+    throw new BuzzerError('BUZZER_INVALID_OPTION', `salvage goes to a new file; ${toPath} exists already`, {
+      details: { toPath },
+    })
+  }
+  let from: DatabaseSync
+  try {
+    from = new DatabaseSync(fromPath, { readOnly: true })
+    from.prepare('select count(*) from queue').get()
+  } catch (cause) {
+    throw new BuzzerError(
+      'BUZZER_NOT_A_BROKER_FILE',
+      `${fromPath} cannot be opened as a file of the broker: ${(cause as Error).message}`,
+      { cause, details: { path: fromPath } },
+    )
+  }
+  const problems: FileProblem[] = []
+  const to = new BrokerFile({ path: toPath, durability: 'fsync', report: () => {} })
+  try {
+    to.begin()
+    copyTable(from, to.db, 'queue', ['id', 'name', 'options'], problems)
+    copyTable(from, to.db, 'binding', ['topic', 'queue', 'match', 'exclusive'], problems)
+    copyTable(from, to.db, 'collection', ['name', 'indexes', 'uniques'], problems)
+    copyTable(from, to.db, 'held', ['sequence', 'queue', 'due', 'wait'], problems)
+    const messages = copyChunks(from, to.db, problems) + copyAside(from, to.db, problems)
+    const records = copyRecords(from, to.db, problems)
+    const logRecords = salvageLogs(from, to.db, problems)
+    to.db.exec("insert or ignore into meta (name, value) select 'next_queue', coalesce(max(id), 0) + 1 from queue")
+    to.commit()
+    to.tidy()
+    to.close()
+    return { messages, records, logRecords, problems }
+  } catch (error) {
+    to.close()
+    rmSync(toPath, { force: true })
+    throw error
+  } finally {
+    from.close()
+  }
+}
+
+function copyChunks(from: DatabaseSync, to: DatabaseSync, problems: FileProblem[]): number {
+  const source = new ChunkStore(from)
+  const target = new ChunkStore(to)
+  const queues = prepare<readonly [number]>(to, 'select id from queue')
+    .all()
+    .map(([id]) => id)
+  let messages = 0
+  // The narrow rows know every chunk; only when they are damaged themselves the bodies are searched.
+  const known = attempt(() => prepare<readonly [number]>(from, 'select id from state order by id').all())
+  for (const id of known?.map(([id]) => id) ?? reachableKeys(from, 'chunk', 'id', problems)) {
+    const bodies = attempt(() => source.bodies(id))
+    const layout = bodies === undefined ? undefined : readLayout(bodies)
+    let owner: number | undefined
+    let row: ReturnType<ChunkStore['byId']>
+    for (const queue of queues) {
+      for (let lane = 0; lane < lanes && row === undefined; lane++) row = attempt(() => source.byId(queue, lane, id))
+      if (row === undefined) continue
+      owner = queue
+      break
+    }
+    if (
+      bodies === undefined ||
+      layout === undefined ||
+      row === undefined ||
+      owner === undefined ||
+      layout.count !== row.count
+    ) {
+      const detail = row === undefined ? 'its state cannot be read' : `its ${row.count} messages cannot be read`
+      problems.push({ kind: 'structure', where: `chunk ${id}`, detail })
+      continue
+    }
+    const { marks } = row
+    let bytes = 0
+    let live = 0
+    for (let index = 0; index < row.count; index++) {
+      let word = marks[index] as number
+      if (word & mark.gone) continue
+      if (!recordIntact(bodies, layout, index)) {
+        problems.push({ kind: 'checksum', where: `message ${id + index}`, detail: 'it is damaged and was left out' })
+        marks[index] = mark.gone
+        continue
+      }
+      if (word & mark.open) word = (word & ~mark.open & ~mark.attempts) | Math.max(0, (word & mark.attempts) - 1)
+      marks[index] = word
+      bytes += recordStart(bodies, layout, index + 1) - recordStart(bodies, layout, index)
+      live++
+    }
+    if (live === 0) continue
+    messages += live
+    target.insert(owner, { ...row, bytes }, withoutGone(bodies, layout, marks), marks)
+  }
+  return messages
+}
+
+function copyAside(from: DatabaseSync, to: DatabaseSync, problems: FileProblem[]): number {
+  const source = new AsideStore(from)
+  const target = new AsideStore(to)
+  let messages = 0
+  for (const sequence of reachableKeys(from, 'aside', 'sequence', problems)) {
+    const dead = attempt(() => source.get(asideKinds.dead, sequence))
+    const row = dead ?? attempt(() => source.get(asideKinds.scheduled, sequence))
+    const body = attempt(() => source.body(sequence))
+    if (row === undefined || body?.intact !== true) {
+      problems.push({ kind: 'checksum', where: `message ${sequence}`, detail: 'it is damaged and was left out' })
+      continue
+    }
+    target.insert(dead === undefined ? asideKinds.scheduled : asideKinds.dead, row, body.record)
+    messages++
+  }
+  return messages
+}
+
+function copyRecords(from: DatabaseSync, to: DatabaseSync, problems: FileProblem[]): number {
+  const columns = 'collection, id, version, updated_at, expires_at, value, indexes'
+  const read = prepare<readonly Cell[]>(from, `select ${columns} from record where rowid = ?`)
+  const write = prepare(to, `insert or replace into record (${columns}) values (?, ?, ?, ?, ?, ?, ?)`)
+  const index = prepare(to, 'insert or ignore into record_index (collection, name, value, id) values (?, ?, ?, ?)')
+  const declared = new Map<string, Set<string>>()
+  for (const [name, indexes] of prepare<readonly [string, string]>(to, 'select name, indexes from collection').all()) {
+    declared.set(name, new Set(JSON.parse(indexes) as string[]))
+  }
+  let records = 0
+  for (const rowid of reachableKeys(from, 'record', 'rowid', problems)) {
+    const row = attempt(() => read.first(rowid))
+    if (row === undefined) {
+      problems.push({ kind: 'structure', where: `record ${rowid}`, detail: 'it cannot be read' })
+      continue
+    }
+    write.run(...row)
+    records++
+    const [collection, id] = row as readonly [string, string]
+    const indexes = attempt(() => JSON.parse(String(row[6])) as Record<string, string | number>) ?? {}
+    for (const [name, value] of Object.entries(indexes)) {
+      if (declared.get(collection)?.has(name) === true) index.run(collection, name, value, id)
+    }
+  }
+  return records
+}

@@ -1,0 +1,6 @@
+export { postgres, type PostgresTransport } from './postgres.ts'
+export type { PostgresOptions } from './options.ts'
+export type { PoolLike } from './connection/pg-connection.ts'
+export type { SqlHandle, SqlResult, Tx } from './sql-handle.ts'
+export { postgresStore, type PostgresStoreOptions } from './store/postgres-store.ts'
+export { schemaSql } from './migrations/index.ts'
