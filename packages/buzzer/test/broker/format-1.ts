@@ -9,7 +9,6 @@ import { ByteWriter, type DecodedMessage, encodeFirstRecord, recordKeyRange } fr
 import { AsideStore, asideKinds } from '../../src/broker/storage/aside-store.ts'
 import { mark, writeBodies } from '../../src/broker/storage/chunk-format.ts'
 import { ChunkStore } from '../../src/broker/storage/chunk-store.ts'
-import { RecordStore } from '../../src/broker/storage/record-store.ts'
 
 const schema = `
 create table meta (name text primary key, value) without rowid;
@@ -112,17 +111,10 @@ export function writeFormat1(path: string): void {
   const dead = record('dead')
   const buried = { ...row, sequence: 106, messageId: 'id-dead', attempts: 1, reason: 'test', deadAt: madeAt }
   aside.insert(asideKinds.dead, { ...buried, bytes: dead.length }, dead)
-  const records = new RecordStore(db, 1024 * 1024)
-  records.declare({ name: 'c', indexes: ['at'] })
-  const change = {
-    op: 'put',
-    collection: 'c',
-    id: 'r',
-    value: { a: 1 },
-    expected: 'absent',
-    indexes: { at: 5 },
-  } as const
-  records.commit([change], madeAt)
+  db.exec(`insert into collection (name, indexes, uniques) values ('c', '["at"]', '[]');
+    insert into record (collection, id, version, updated_at, value, indexes)
+      values ('c', 'r', 1, ${madeAt}, '{"a":1}', '{"at":5}');
+    insert into record_index (collection, name, value, id) values ('c', 'at', 5, 'r')`)
   db.exec('commit')
   db.close()
 }

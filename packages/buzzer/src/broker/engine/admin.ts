@@ -248,8 +248,9 @@ function redrive(core: Core, queue: Queue, ids: readonly string[] | undefined, l
   const writer = new ByteWriter()
   to.usedAt = core.monotonic
   return eachDead(core, queue, ids, limit, row => {
+    // In the queue a damaged one would have a new checksum, and be delivered as good. `deleteDead` removes it.
+    if (row.reason === 'damaged') return false
     const body = core.aside.body(row.sequence)
-    // In the queue it would have a new checksum, and be delivered as good. `deleteDead` removes it.
     if (body?.intact !== true) return false
     const { deliverAt: _, deduplicationKey: __, expiresAt, ...message } = decodeMessage(body.record, 0)
     const redrives = Number(message.attributes['redrives'] ?? 0) + 1

@@ -1,4 +1,4 @@
-import { BrokerFile } from '../storage/broker-file.ts'
+import type { BrokerFile } from '../storage/broker-file.ts'
 import { AsideStore } from '../storage/aside-store.ts'
 import { ChunkStore } from '../storage/chunk-store.ts'
 import { RecordStore } from '../storage/record-store.ts'
@@ -118,15 +118,18 @@ export class Core {
   #nextSequence = 0
   #reservedSequence = 0
 
-  constructor(options: EngineOptions) {
+  constructor(options: EngineOptions, file: BrokerFile) {
     this.options = options
     this.now = options.clock.now()
     this.monotonic = options.clock.monotonic()
-    this.file = new BrokerFile(options)
-    const { db, epoch } = this.file
+    this.file = file
+    const { db, epoch } = file
     this.chunks = new ChunkStore(db)
     this.aside = new AsideStore(db)
-    this.records = new RecordStore(db, options.maxMessageBytes)
+    this.records = new RecordStore(db, options.maxMessageBytes, error => {
+      this.counters.damaged++
+      options.report('error', { error }, 'a stored record is damaged')
+    })
     this.seen = new SeenStore(db)
     this.sessionRows = new SessionStore(db)
     this.topology = new TopologyStore(db)

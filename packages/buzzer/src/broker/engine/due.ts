@@ -39,10 +39,9 @@ export function bringDue(core: Core): void {
       queue.counts.scheduled--
       queue.counts.bytes -= row.bytes
     }
-    if (body === undefined) continue
-    if (!body.intact) {
+    if (body?.intact !== true) {
       const [home] = row.destination === null ? [queue] : boundTo(core, row.destination)
-      if (home !== undefined) buryDamaged(core, home, row, body.record)
+      if (home !== undefined) buryDamaged(core, home, row, body?.record ?? Buffer.alloc(0))
       continue
     }
     if (row.destination === null) {

@@ -284,6 +284,105 @@ describe('the file', () => {
     next.engine.close()
   })
 
+  it('a damaged message among the dead letters stays there when all are redriven, and when it is named', () => {
+    const host = new EngineHost(path)
+    const client = host.connect()
+    client.declare({ name: 'q' })
+    client.send([messageTo('q', 'EVIL ONE', { deliverAt: host.clock.now() + 1_000 })])
+    host.engine.close()
+    poke(path, readFileSync(path).indexOf('EVIL ONE'), new TextEncoder().encode('evil'))
+    const next = new EngineHost(path, {}, host.clock)
+    next.advance(1_000)
+    const reader = next.connect()
+    reader.subscribe('q', 5)
+    const peek = { call: 'admin', method: 'peek', queue: 'q', options: { state: 'dead' } } as const
+    const [dead] = reader.call<{ items: { id: string }[] }>(peek).items
+    expect(dead).toMatchObject({ deadLetter: { reason: 'damaged' } })
+    expect(reader.call({ call: 'admin', method: 'redrive', queue: 'q' })).toBe(0)
+    expect(reader.call({ call: 'admin', method: 'redrive', queue: 'q', options: { ids: [dead?.id ?? ''] } })).toBe(0)
+    expect(reader.take()).toEqual([])
+    expect(reader.counts('q')).toMatchObject({ ready: 0, dead: 1 })
+    next.engine.close()
+  })
+
+  it('a scheduled message without its body is told as damaged when it falls due', () => {
+    const host = new EngineHost(path)
+    const client = host.connect()
+    client.declare({ name: 'q' })
+    client.send([messageTo('q', 'a', { deliverAt: host.clock.now() + 1_000 })])
+    host.engine.close()
+    const database = new DatabaseSync(path)
+    database.exec('delete from aside_body')
+    database.close()
+    const next = new EngineHost(path, {}, host.clock)
+    next.advance(1_000)
+    expect(next.engine.stats().damaged).toBe(1)
+    expect(next.connect().counts('q')).toMatchObject({ ready: 0, scheduled: 0, dead: 1 })
+    next.engine.close()
+  })
+
+  it('a damaged record of the store is refused by name, left out of claims, told, and can be replaced or deleted', () => {
+    const host = new EngineHost(path)
+    const client = host.connect()
+    client.call({ call: 'store-declare', collections: [{ name: 'c', indexes: ['n'] }] })
+    const put = (id: string, value: string): unknown =>
+      client.send([], [{ op: 'put', collection: 'c', id, value, indexes: { n: 1 }, expected: 'any' }])
+    for (const id of ['a', 'b', 'c', 'd']) put(id, `GOOD of ${id}`)
+    host.engine.close()
+    const database = new DatabaseSync(path)
+    database.exec(`
+      update record set value = '"EVIL of b"' where id = 'b';
+      update record set version = 7 where id = 'c';
+      update record set indexes = '{' where id = 'd'`)
+    database.close()
+    expect(checkFile(path).problems.map(({ where, detail }) => `${where}: ${detail}`)).toEqual([
+      'record "b" of c: it is damaged',
+      'record "c" of c: it is damaged',
+      'record "d" of c: its indexes are damaged',
+    ])
+    const next = new EngineHost(path, {}, host.clock)
+    const reader = next.connect()
+    const get = (id: string): unknown => reader.call({ call: 'store-get', collection: 'c', id })
+    expect(get('a')).toMatchObject({ value: 'GOOD of a' })
+    for (const id of ['b', 'c']) {
+      expect(codeOf(() => get(id))).toBe('BUZZER_FILE_DAMAGED')
+    }
+    const where = { index: 'n', equals: 1 }
+    expect(codeOf(() => reader.call({ call: 'store-query', collection: 'c', where }))).toBe('BUZZER_FILE_DAMAGED')
+    const due = { index: 'n', upTo: 1, owner: 'o', leaseMs: 1_000, limit: 10 }
+    const claimed = reader.call<{ id: string }[]>({ call: 'store-claim', collection: 'c', due })
+    expect(claimed.map(({ id }) => id)).toEqual(['a', 'd'])
+    expect(next.reports.filter(report => report.includes('record is damaged'))).toHaveLength(2)
+    expect(next.engine.stats().damaged).toBe(2)
+    const salvaged = salvageFile(path, join(folder.path, 'salvaged.db'))
+    expect([salvaged.records, salvaged.problems.length]).toEqual([1, 3])
+    const change = { collection: 'c', expected: 'any' } as const
+    reader.send([], [{ op: 'put', id: 'b', value: 'new', indexes: { n: 1 }, ...change }])
+    reader.send(
+      [],
+      [
+        { op: 'delete', id: 'c', ...change },
+        { op: 'delete', id: 'd', ...change },
+      ],
+    )
+    expect(get('b')).toMatchObject({ value: 'new' })
+    expect(reader.call({ call: 'store-query', collection: 'c', where })).toMatchObject({
+      items: [{ id: 'a' }, { id: 'b' }],
+    })
+    next.engine.close()
+    expect(checkFile(path)).toEqual({ ok: true, problems: [] })
+  })
+
+  it('a file whose topology makes no sense is refused as damaged', () => {
+    const host = new EngineHost(path)
+    host.connect().declare({ name: 'q' })
+    host.engine.close()
+    const database = new DatabaseSync(path)
+    database.exec("update queue set options = '{'")
+    database.close()
+    expect(codeOf(() => new EngineHost(path))).toBe('BUZZER_FILE_DAMAGED')
+  })
+
   it('checkFile finds a retry that nobody has planned, and one that is planned for nobody', () => {
     const host = new EngineHost(path)
     const client = host.connect()

@@ -1,6 +1,6 @@
 import { BuzzerError } from '../../message/index.ts'
 import { brokenFrame, type ClientFrameSink, readClientFrame, writeCommitted, writeFailure } from '../protocol/index.ts'
-import { fatalCodes, fileError, isDiskFull, sqliteCode } from '../storage/broker-file.ts'
+import { BrokerFile, fatalCodes, fileDamaged, fileError, isDiskFull, sqliteCode } from '../storage/broker-file.ts'
 import { compact } from './compact.ts'
 import { Core } from './core.ts'
 import { dispatch } from './dispatch.ts'
@@ -57,38 +57,52 @@ interface Undo {
  * @throws BUZZER_FILE_DAMAGED, BUZZER_FILE_TOO_NEW, BUZZER_NOT_A_BROKER_FILE, BUZZER_BROKER_FAILED, BUZZER_UNSUPPORTED
  */
 export function openEngine(options: EngineOptions): Engine {
-  return new RunningEngine(options)
+  const file = new BrokerFile(options)
+  let core: Core | undefined
+  try {
+    core = new Core(options, file)
+    recover(core)
+    return new RunningEngine(core)
+  } catch (error) {
+    core?.agenda.disarm()
+    file.close()
+    throw unreadable(error) ? fileDamaged(error, options.path) : fileError(error, options.path)
+  }
+}
+
+/** Whether it is the file's contents that make no sense: nothing else goes into a recovery. */
+function unreadable(error: unknown): boolean {
+  return error instanceof SyntaxError || error instanceof RangeError || error instanceof TypeError
+}
+
+/** Reads what the owner before left. */
+function recover(core: Core): void {
+  core.file.begin()
+  core.sessionRows.dropOlderThan(core.now - sessionKeptMs)
+  core.logs.notes.forgetLostSessions()
+  core.chunks.capHeld(core.now)
+  core.expectedSessions = core.sessionRows.remoteCount()
+  core.reclaiming = core.expectedSessions > 0
+  core.reclaimUntil = core.monotonic + core.options.reclaimMs
+  reload(core)
+  watchReclaim(core)
+  core.file.commit()
+  core.agenda.nextRest = core.monotonic + restMs
+  core.agenda.arm(core.now, core.monotonic)
 }
 
 class RunningEngine implements Engine {
-  readonly epoch: number
   readonly #core: Core
   readonly #connections = new Set<Link>()
   #closed = false
   #pumping = false
 
-  constructor(options: EngineOptions) {
-    const core = new Core(options)
+  constructor(core: Core) {
     this.#core = core
-    this.epoch = core.file.epoch
-    try {
-      core.file.begin()
-      core.sessionRows.dropOlderThan(core.now - sessionKeptMs)
-      core.logs.notes.forgetLostSessions()
-      core.chunks.capHeld(core.now)
-      core.expectedSessions = core.sessionRows.remoteCount()
-      core.reclaiming = core.expectedSessions > 0
-      core.reclaimUntil = core.monotonic + options.reclaimMs
-      reload(core)
-      watchReclaim(core)
-      core.file.commit()
-      core.agenda.nextRest = core.monotonic + restMs
-      core.agenda.arm(core.now, core.monotonic)
-    } catch (error) {
-      core.agenda.disarm()
-      core.file.close()
-      throw fileError(error, options.path)
-    }
+  }
+
+  get epoch(): number {
+    return this.#core.file.epoch
   }
 
   connect(connection: EngineConnection): EngineSession {

@@ -69,18 +69,23 @@ export function isDiskFull(error: unknown): boolean {
 export function fileError(error: unknown, path: string): BuzzerError {
   if (error instanceof BuzzerError) return error
   const code = sqliteCode(error)
-  const words = error instanceof Error ? error.message : String(error)
-  if (code === codes.corrupt || code === codes.notADatabase) {
-    return new BuzzerError(
-      'BUZZER_FILE_DAMAGED',
-      `the broker's file ${path} is damaged: ${words}. Check it with checkFile, restore a backup or salvage it`,
-      { cause: error, details: { path } },
-    )
-  }
-  return new BuzzerError('BUZZER_BROKER_FAILED', `the broker's file ${path} cannot be used: ${words}`, {
+  if (code === codes.corrupt || code === codes.notADatabase) return fileDamaged(error, path)
+  return new BuzzerError('BUZZER_BROKER_FAILED', `the broker's file ${path} cannot be used: ${wordsOf(error)}`, {
     cause: error,
     details: { path },
   })
+}
+
+export function fileDamaged(cause: unknown, path: string): BuzzerError {
+  return new BuzzerError(
+    'BUZZER_FILE_DAMAGED',
+    `the broker's file ${path} is damaged: ${wordsOf(cause)}. Check it with checkFile, restore a backup or salvage it`,
+    { cause, details: { path } },
+  )
+}
+
+function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
 
 /**

@@ -6,7 +6,8 @@ import { checkLogs } from './check-logs.ts'
 import { mark, readLayout, recordIntact, recordStart } from './chunk-format.ts'
 import { ChunkStore } from './chunk-store.ts'
 import { firstLogFormat } from './log-schema.ts'
-import { applicationId, formatVersion } from './schema.ts'
+import { checkRecords } from './check-records.ts'
+import { applicationId, firstRecordCrcFormat, formatVersion } from './schema.ts'
 import { prepare } from './statement.ts'
 import { judgeWal } from './wal-judge.ts'
 
@@ -132,6 +133,7 @@ export function checkOpenFile(db: DatabaseSync): FileReport {
     else if (!body.intact) note('checksum', `message ${sequence}`, 'it is damaged')
   }
   const version = prepare<readonly [number]>(db, 'pragma user_version').first()?.[0] ?? 0
+  if (version >= firstRecordCrcFormat) checkRecords(db, note)
   if (version >= firstLogFormat) checkLogs(db, note)
   return { ok: problems.length === 0, problems }
 }

@@ -1,4 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite'
+import { crc32 } from 'node:zlib'
 import { BuzzerError, type JsonValue } from '../../message/index.ts'
 import type {
   ClaimRequest,
@@ -19,22 +20,48 @@ interface Collection {
   readonly uniques: ReadonlySet<string>
 }
 
-type RecordColumns = readonly [id: string, value: string, version: number, updatedAt: number]
+type RecordColumns = readonly [id: string, value: string, version: number, updatedAt: number, crc: number | null]
 
-function toRecord([id, value, version, updatedAt]: RecordColumns): StoredRecord {
-  return { id, value: JSON.parse(value) as JsonValue, version, updatedAt }
+/** Over all that a reader gets of a record. */
+export function recordCrc(collection: string, id: string, version: number, value: string): number {
+  return crc32(value, crc32(id, crc32(collection, version >>> 0)))
+}
+
+/** @throws BUZZER_FILE_DAMAGED with `details.collection` and `details.id` */
+function toRecord(collection: string, [id, value, version, updatedAt, crc]: RecordColumns): StoredRecord {
+  if (crc !== null && crc !== recordCrc(collection, id, version, value)) throw damaged(collection, id)
+  return { id, value: parsed(collection, id, value) as JsonValue, version, updatedAt }
+}
+
+function parsed(collection: string, id: string, text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw damaged(collection, id, cause)
+  }
+}
+
+function damaged(collection: string, id: string, cause?: unknown): BuzzerError {
+  return new BuzzerError(
+    'BUZZER_FILE_DAMAGED',
+    `record ${JSON.stringify(id)} of ${collection} is damaged: it is not what was stored. Store it anew, delete it, or restore a backup`,
+    { cause, details: { collection, id } },
+  )
 }
 
 /** The store in the broker's file (spec bus 3). All calls belong inside the transaction of the moment. */
 export class RecordStore {
   readonly #db: DatabaseSync
   readonly #maxValueBytes: number
+  readonly #onDamaged: (error: BuzzerError) => void
   readonly #collections = new Map<string, Collection>()
   readonly #version: Statement<readonly [number, number | null]>
   readonly #get: Statement<RecordColumns>
   readonly #put: Statement
   readonly #delete: Statement
   readonly #deleteIndexes: Statement
+  readonly #deleteAllIndexes: Statement
+  readonly #indexes: Statement<readonly [string]>
   readonly #insertIndex: Statement
   readonly #uniqueHolder: Statement<readonly [string]>
   readonly #claim: Statement<RecordColumns>
@@ -45,27 +72,31 @@ export class RecordStore {
   readonly #nextExpiry: Statement<readonly [number | null]>
   readonly #queries = new Map<string, Statement<readonly [...RecordColumns, Scalar]>>()
 
-  /** `maxValueBytes`: of one record's value as JSON. */
-  constructor(db: DatabaseSync, maxValueBytes: number) {
+  /**
+   * `maxValueBytes`: of one record's value as JSON. `onDamaged` is told of records that a claim leaves out.
+   */
+  constructor(db: DatabaseSync, maxValueBytes: number, onDamaged: (error: BuzzerError) => void) {
     this.#maxValueBytes = maxValueBytes
+    this.#onDamaged = onDamaged
     this.#db = db
     this.#version = prepare(db, 'select version, expires_at from record where collection = ? and id = ?')
     this.#get = prepare(
       db,
-      `select id, value, version, updated_at from record
+      `select id, value, version, updated_at, crc from record
        where collection = ? and id = ? and (expires_at is null or expires_at > ?)`,
     )
     this.#put = prepare(
       db,
       `insert or replace into record
-       (collection, id, version, updated_at, expires_at, lease_owner, lease_until, value, indexes)
-       values (?, ?, ?, ?, ?, null, null, ?, ?)`,
+       (collection, id, version, updated_at, expires_at, lease_owner, lease_until, value, indexes, crc)
+       values (?, ?, ?, ?, ?, null, null, ?, ?, ?)`,
     )
     this.#delete = prepare(db, 'delete from record where collection = ? and id = ?')
     this.#deleteIndexes = prepare(
       db,
       'delete from record_index where collection = ? and name = ? and value = ? and id = ?',
     )
+    this.#deleteAllIndexes = prepare(db, 'delete from record_index where collection = ? and id = ?')
     this.#insertIndex = prepare(
       db,
       'insert or ignore into record_index (collection, name, value, id) values (?, ?, ?, ?)',
@@ -78,7 +109,7 @@ export class RecordStore {
     )
     this.#claim = prepare(
       db,
-      `select r.id, r.value, r.version, r.updated_at
+      `select r.id, r.value, r.version, r.updated_at, r.crc
        from record_index i join record r on r.collection = i.collection and r.id = i.id
        where i.collection = ? and i.name = ? and i.value <= ?
          and (r.lease_until is null or r.lease_until <= ?) and (r.expires_at is null or r.expires_at > ?)
@@ -86,6 +117,7 @@ export class RecordStore {
     )
     this.#lease = prepare(db, 'update record set lease_owner = ?, lease_until = ? where collection = ? and id = ?')
     this.#saveCollection = prepare(db, 'insert or replace into collection (name, indexes, uniques) values (?, ?, ?)')
+    this.#indexes = prepare(db, 'select indexes from record where collection = ? and id = ?')
     this.#backfill = prepare(db, 'select id, indexes from record where collection = ?')
     this.#expired = prepare(db, 'select collection, id from record where expires_at <= ? limit ?')
     this.#nextExpiry = prepare(db, 'select min(expires_at) from record where expires_at is not null')
@@ -111,7 +143,7 @@ export class RecordStore {
     const indexes = new Set([...(known?.indexes ?? []), ...declaration.indexes, ...uniques])
     if (known !== undefined && known.indexes.size === indexes.size && known.uniques.size === uniques.size) return
     for (const [id, stored] of this.#backfill.all(name)) {
-      for (const [index, value] of Object.entries(JSON.parse(stored) as Record<string, Scalar>)) {
+      for (const [index, value] of Object.entries(parsed(name, id, stored) as Record<string, Scalar>)) {
         if (indexes.has(index)) this.#insertIndex.run(name, index, value, id)
       }
     }
@@ -143,21 +175,17 @@ export class RecordStore {
   }
 
   #remove(collection: string, id: string): void {
-    const stored = this.#backfillOne(collection, id)
-    for (const [name, value] of Object.entries(stored)) this.#deleteIndexes.run(collection, name, value, id)
+    const [stored] = this.#indexes.first(collection, id) ?? ['{}']
+    let indexes: Record<string, Scalar> | undefined
+    try {
+      indexes = JSON.parse(stored) as Record<string, Scalar>
+    } catch {
+      // A damaged record goes like any other: its entries are looked for.
+      this.#deleteAllIndexes.run(collection, id)
+    }
+    for (const [name, value] of Object.entries(indexes ?? {})) this.#deleteIndexes.run(collection, name, value, id)
     this.#delete.run(collection, id)
   }
-
-  #backfillOne(collection: string, id: string): Record<string, Scalar> {
-    const row = this.#indexesOf.first(collection, id)
-    return row === undefined ? {} : (JSON.parse(row[0]) as Record<string, Scalar>)
-  }
-
-  get #indexesOf(): Statement<readonly [string]> {
-    this.#indexesStatement ??= prepare(this.#db, 'select indexes from record where collection = ? and id = ?')
-    return this.#indexesStatement
-  }
-  #indexesStatement: Statement<readonly [string]> | undefined
 
   #insert(change: PutRecord, version: number, now: number): void {
     const { collection, id } = change
@@ -179,7 +207,8 @@ export class RecordStore {
     }
     const value = JSON.stringify(change.value) ?? 'null'
     this.#checkSize(collection, id, value)
-    this.#put.run(collection, id, version, now, change.expiresAt ?? null, value, JSON.stringify(indexes))
+    const crc = recordCrc(collection, id, version, value)
+    this.#put.run(collection, id, version, now, change.expiresAt ?? null, value, JSON.stringify(indexes), crc)
   }
 
   /** Records ride on sends and settlements, too: whatever way they come, they have one limit. */
@@ -198,7 +227,7 @@ export class RecordStore {
 
   get(collection: string, id: string, now: number): StoredRecord | undefined {
     const row = this.#get.first(collection, id, now)
-    return row === undefined ? undefined : toRecord(row)
+    return row === undefined ? undefined : toRecord(collection, row)
   }
 
   #checkIndex(collection: string, index: string): void {
@@ -215,7 +244,7 @@ export class RecordStore {
     const limit = Math.min(Math.max(1, page?.limit ?? 50), 1_000)
     const descending = where.order === 'desc'
     const values: Scalar[] = []
-    let sql = `select r.id, r.value, r.version, r.updated_at, i.value
+    let sql = `select r.id, r.value, r.version, r.updated_at, r.crc, i.value
       from record_index i join record r on r.collection = i.collection and r.id = i.id
       where i.collection = ? and i.name = ? and (r.expires_at is null or r.expires_at > ?)`
     if (where.equals !== undefined) {
@@ -244,7 +273,7 @@ export class RecordStore {
     const items: StoredRecord[] = []
     let cursor: readonly [Scalar, string] | undefined
     let bytes = 0
-    for (const [id, value, version, updatedAt, key] of statement.each(
+    for (const [id, value, version, updatedAt, crc, key] of statement.each(
       collection,
       where.index,
       now,
@@ -254,24 +283,33 @@ export class RecordStore {
       if (cursor !== undefined && (items.length === limit || bytes >= pageBytes)) {
         return { items, next: JSON.stringify(cursor) }
       }
-      items.push(toRecord([id, value, version, updatedAt]))
+      items.push(toRecord(collection, [id, value, version, updatedAt, crc]))
       bytes += value.length
       cursor = [key, id]
     }
     return { items }
   }
 
-  /** As many as are asked for, or as fit a page. */
+  /**
+   * As many as are asked for, or as fit a page. A damaged one is leased and told, and left out: those behind it must not
+   * wait for it.
+   */
   claim(collection: string, due: ClaimRequest, now: number): readonly StoredRecord[] {
     this.#checkIndex(collection, due.index)
     const records: StoredRecord[] = []
+    const ids: string[] = []
     let bytes = 0
     for (const row of this.#claim.each(collection, due.index, due.upTo, now, now, due.limit)) {
-      records.push(toRecord(row))
+      ids.push(row[0])
+      try {
+        records.push(toRecord(collection, row))
+      } catch (error) {
+        this.#onDamaged(error as BuzzerError)
+      }
       bytes += row[1].length
       if (bytes >= pageBytes) break
     }
-    for (const { id } of records) this.#lease.run(due.owner, now + due.leaseMs, collection, id)
+    for (const id of ids) this.#lease.run(due.owner, now + due.leaseMs, collection, id)
     return records
   }
 

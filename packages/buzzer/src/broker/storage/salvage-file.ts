@@ -7,8 +7,10 @@ import type { FileProblem } from './check-file.ts'
 import { mark, readLayout, recordIntact, recordStart, withoutGone } from './chunk-format.ts'
 import { ChunkStore } from './chunk-store.ts'
 import { attempt, copyTable, reachableKeys } from './damaged-table.ts'
+import { recordCrc } from './record-store.ts'
 import { salvageLogs } from './salvage-logs.ts'
-import { type Cell, prepare } from './statement.ts'
+import { firstRecordCrcFormat } from './schema.ts'
+import { prepare } from './statement.ts'
 
 export interface SalvageReport {
   /** Messages that were copied whole. */
@@ -22,6 +24,17 @@ export interface SalvageReport {
 }
 
 const lanes = 10
+
+type RecordRow = readonly [
+  collection: string,
+  id: string,
+  version: number,
+  value: string,
+  indexes: string,
+  updatedAt: number,
+  expiresAt: number | null,
+  crc: number | null,
+]
 
 /**
  * Copies all that can be read of a damaged file into a new one; the original is opened read-only. Messages keep queue,
@@ -143,9 +156,11 @@ function copyAside(from: DatabaseSync, to: DatabaseSync, problems: FileProblem[]
 }
 
 function copyRecords(from: DatabaseSync, to: DatabaseSync, problems: FileProblem[]): number {
-  const columns = 'collection, id, version, updated_at, expires_at, value, indexes'
-  const read = prepare<readonly Cell[]>(from, `select ${columns} from record where rowid = ?`)
-  const write = prepare(to, `insert or replace into record (${columns}) values (?, ?, ?, ?, ?, ?, ?)`)
+  const version = prepare<readonly [number]>(from, 'pragma user_version').first()?.[0] ?? 0
+  const columns = 'collection, id, version, value, indexes, updated_at, expires_at'
+  const crc = version < firstRecordCrcFormat ? 'null' : 'crc'
+  const read = prepare<RecordRow>(from, `select ${columns}, ${crc} from record where rowid = ?`)
+  const write = prepare(to, `insert or replace into record (${columns}, crc) values (?, ?, ?, ?, ?, ?, ?, ?)`)
   const index = prepare(to, 'insert or ignore into record_index (collection, name, value, id) values (?, ?, ?, ?)')
   const declared = new Map<string, Set<string>>()
   for (const [name, indexes] of prepare<readonly [string, string]>(to, 'select name, indexes from collection').all()) {
@@ -158,12 +173,17 @@ function copyRecords(from: DatabaseSync, to: DatabaseSync, problems: FileProblem
       problems.push({ kind: 'structure', where: `record ${rowid}`, detail: 'it cannot be read' })
       continue
     }
+    const [collection, id, number, value, stored, , , checksum] = row
+    const indexes = attempt(() => JSON.parse(stored) as Record<string, string | number>)
+    if (indexes === undefined || (checksum !== null && checksum !== recordCrc(collection, id, number, value))) {
+      const where = `record ${JSON.stringify(id)} of ${collection}`
+      problems.push({ kind: 'checksum', where, detail: 'it is damaged and was left out' })
+      continue
+    }
     write.run(...row)
     records++
-    const [collection, id] = row as readonly [string, string]
-    const indexes = attempt(() => JSON.parse(String(row[6])) as Record<string, string | number>) ?? {}
-    for (const [name, value] of Object.entries(indexes)) {
-      if (declared.get(collection)?.has(name) === true) index.run(collection, name, value, id)
+    for (const [name, key] of Object.entries(indexes)) {
+      if (declared.get(collection)?.has(name) === true) index.run(collection, name, key, id)
     }
   }
   return records

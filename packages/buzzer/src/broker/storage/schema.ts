@@ -3,17 +3,21 @@ import { logSchema } from './log-schema.ts'
 /** "BZZR". */
 export const applicationId = 0x425a5a52
 /** `user_version` of the files this code writes. */
-export const formatVersion = 2
+export const formatVersion = 3
+/** The first format whose records of the store have checksums. */
+export const firstRecordCrcFormat = 3
 
 /** What makes a file of format `index + 1` one of the next: in one transaction, when an older file is opened. */
 export const migrations: readonly string[] = [
   // The event logs. Records of messages may have the layout of protocol/record-layout.ts from now on; those in the file
   // stay as they are: both are read.
   logSchema,
+  // Checksums for records of the store; those written before have none.
+  'alter table record add column crc integer;',
 ]
 
 /**
- * Format 2. The tables of the logs are in log-schema.ts.
+ * Format 3. The tables of the logs are in log-schema.ts.
  *
  * - `chunk` holds what is written once: the records of messages that one queue got in one commit. `state` holds what
  *   changes: one mark per message (see chunk-format.ts). Apart, because an UPDATE rewrites a row with its overflow pages.
@@ -22,6 +26,7 @@ export const migrations: readonly string[] = [
  * - `held` are delayed retries: the message stays in its chunk, marked.
  * - `aside` are messages outside the chunks: scheduled (kind 1; queue 0 when bound for a topic) and dead (kind 2).
  * - `session` rows with `local` = 1 belong to sessions that cannot come back with open deliveries.
+ * - `record.crc` is over version, collection, id and value; null in rows that are older than format 3.
  * - `seen` are hashes of deduplication keys, in buckets of time that are dropped whole.
  */
 export const schema: string = `
@@ -61,7 +66,7 @@ create table session (
 create table collection (name text primary key, indexes text not null, uniques text not null) without rowid;
 create table record (
   collection text not null, id text not null, version integer not null, updated_at real not null, expires_at real,
-  lease_owner text, lease_until real, value text not null, indexes text not null,
+  lease_owner text, lease_until real, value text not null, indexes text not null, crc integer,
   primary key (collection, id)
 );
 create index record_expires on record (expires_at) where expires_at is not null;
