@@ -44,6 +44,16 @@ export class Chunk {
     for (const word of row.marks) if ((word & mark.gone) === 0) this.live++
   }
 
+  /** What is stored of it, but for the marks. */
+  row(): Omit<ChunkRow, 'marks'> {
+    const { id, lane, count, bytes, enqueuedAt, keys } = this
+    return { id, lane, count, bytes, enqueuedAt, keys, expires: this.storedExpires() }
+  }
+
+  storedExpires(): number | null {
+    return Number.isFinite(this.expires) ? this.expires : null
+  }
+
   setBodies(bodies: Buffer): boolean {
     const layout = readLayout(bodies)
     if (layout === undefined || layout.count !== this.count) return false

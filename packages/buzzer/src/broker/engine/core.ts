@@ -214,9 +214,7 @@ export class Core {
   #insert(chunk: Chunk): void {
     this.file.begin()
     const bodies = chunk.bodies as Buffer
-    const expires = Number.isFinite(chunk.expires) ? chunk.expires : null
-    const { id, lane, count, bytes, enqueuedAt, keys } = chunk
-    this.chunks.insert(chunk.queue, { id, lane, count, bytes, enqueuedAt, expires, keys }, bodies, chunk.marks)
+    this.chunks.insert(chunk.queue, chunk.row(), bodies, chunk.marks)
     chunk.stored = true
     this.writtenBytes += bodies.length + 512
   }
@@ -235,8 +233,8 @@ export class Core {
         if (chunk.stored) this.chunks.delete(chunk.queue, chunk.lane, chunk.id)
         this.sparse.delete(chunk.id)
       } else if (chunk.stored) {
-        const expires = Number.isFinite(chunk.expires) ? chunk.expires : null
-        this.chunks.update(chunk.queue, chunk.lane, chunk.id, chunk.bytes, expires, chunk.marks)
+        const { queue, lane, id, bytes, marks } = chunk
+        this.chunks.update(queue, lane, id, bytes, chunk.storedExpires(), marks)
         this.writtenBytes += 4_096
         if (isSparse(chunk.live, chunk.count)) this.sparse.set(chunk.id, { queue: chunk.queue, lane: chunk.lane })
       } else this.#insert(chunk)

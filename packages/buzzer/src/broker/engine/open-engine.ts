@@ -33,9 +33,6 @@ const restStepMs = 10
 const tidyStepMs = 10
 const fewestTidyPages = 32
 const mostTidyPages = 2_048
-/** Sparse chunks rewritten in one step of rest; beyond `manySparse` one goes with every commit. */
-const restCompactions = 8
-const manySparse = 256
 /** Sessions that never came back are forgotten after so long. */
 const sessionKeptMs = 7 * 24 * 3_600_000
 
@@ -167,7 +164,7 @@ class RunningEngine implements Engine {
     const expired = bringExpiry(core)
     core.finishChunks()
     const resting = core.monotonic >= core.agenda.nextRest
-    if (core.sparse.size > 0 && (resting || core.sparse.size > manySparse)) compact(core, resting ? restCompactions : 1)
+    if (core.sparse.size > 0) compact(core, resting)
     let more = false
     for (const queue of core.toDispatch) {
       core.toDispatch.delete(queue)

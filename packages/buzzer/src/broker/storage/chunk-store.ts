@@ -1,5 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite'
-import { decodeMarks, encodeMarks, mark, unavailable } from './chunk-format.ts'
+import { decodeKeys, decodeMarks, encodeKeys, encodeMarks, mark, unavailable } from './chunk-format.ts'
 import { type Statement, prepare } from './statement.ts'
 
 /** A row of `state`. */
@@ -52,13 +52,10 @@ const columns = 'id, lane, count, bytes, enqueued_at, expires, marks, keys'
 
 const isReady = (word: number): boolean => (word & unavailable) === 0
 
-function floats(stored: Uint8Array | null): Float64Array | undefined {
-  if (stored === null) return undefined
-  return new Float64Array(stored.slice().buffer)
-}
-
-function toRow([id, lane, count, bytes, enqueuedAt, expires, marks, keys]: StateColumns): ChunkRow {
-  return { id, lane, count, bytes, enqueuedAt, expires, marks: decodeMarks(marks, count), keys: floats(keys) }
+function toRow([id, lane, count, bytes, enqueuedAt, expires, storedMarks, storedKeys]: StateColumns): ChunkRow {
+  const marks = decodeMarks(storedMarks, count)
+  const keys = storedKeys === null ? undefined : decodeKeys(storedKeys, count)
+  return { id, lane, count, bytes, enqueuedAt, expires, marks, keys }
 }
 
 /** Rows of messages that lie in their chunk. All calls belong inside the transaction of the moment. */
@@ -68,7 +65,6 @@ export class ChunkStore {
   readonly #updateState: Statement
   readonly #deleteBodies: Statement
   readonly #deleteState: Statement
-  readonly #rewriteBodies: Statement
   readonly #bodies: Statement<readonly [Uint8Array]>
   readonly #window: Statement<StateColumns>
   readonly #byId: Statement<StateColumns>
@@ -99,7 +95,6 @@ export class ChunkStore {
     )
     this.#deleteBodies = prepare(db, 'delete from chunk where id = ?')
     this.#deleteState = prepare(db, 'delete from state where queue = ? and lane = ? and id = ?')
-    this.#rewriteBodies = prepare(db, 'update chunk set bodies = ? where id = ?')
     this.#bodies = prepare(db, 'select bodies from chunk where id = ?')
     this.#window = prepare(
       db,
@@ -140,8 +135,7 @@ export class ChunkStore {
 
   insert(queue: number, row: Omit<ChunkRow, 'marks'>, bodies: Uint8Array, marks: Uint32Array): void {
     this.#insertBodies.run(row.id, bodies)
-    const keys =
-      row.keys === undefined ? null : new Uint8Array(row.keys.buffer, row.keys.byteOffset, row.keys.byteLength)
+    const keys = row.keys === undefined ? null : encodeKeys(row.keys, marks)
     const { id, lane, count, bytes, enqueuedAt, expires } = row
     this.#insertState.run(id, lane, count, bytes, enqueuedAt, expires, encodeMarks(marks), keys, queue)
   }
@@ -155,8 +149,13 @@ export class ChunkStore {
     this.#deleteBodies.run(id)
   }
 
-  rewriteBodies(id: number, bodies: Uint8Array): void {
-    this.#rewriteBodies.run(bodies, id)
+  /**
+   * Stores a chunk anew that has become smaller. The rows are taken out and put in again: SQLite joins pages that have
+   * become empty when it deletes, and leaves them as they are when it updates.
+   */
+  rewrite(queue: number, row: Omit<ChunkRow, 'marks'>, bodies: Uint8Array, marks: Uint32Array): void {
+    this.delete(queue, row.lane, row.id)
+    this.insert(queue, row, bodies, marks)
   }
 
   bodies(id: number): Buffer | undefined {
