@@ -1,4 +1,4 @@
-import { readLayout, withoutGone } from '../storage/chunk-format.ts'
+import { mark, readLayout, recordIntact, withoutGone } from '../storage/chunk-format.ts'
 import type { Chunk } from './chunk.ts'
 import type { Core } from './core.ts'
 
@@ -38,6 +38,10 @@ function rewrite(core: Core, chunk: Chunk): void {
   const layout = bodies === undefined ? undefined : readLayout(bodies)
   if (bodies === undefined || layout === undefined || layout.count !== chunk.count) return
   if (bodies.length < worthBytes || chunk.bytes * sparseShare > bodies.length) return
+  // What is damaged stays as it is until it is delivered, and told.
+  for (let index = 0; index < chunk.count; index++) {
+    if (((chunk.marks[index] as number) & mark.gone) === 0 && !recordIntact(bodies, layout, index)) return
+  }
   core.file.begin()
   const rewritten = withoutGone(bodies, layout, chunk.marks)
   core.chunks.rewrite(chunk.queue, chunk.row(), rewritten, chunk.marks)

@@ -10,8 +10,9 @@
  * *keys*: one double per message.
  *
  * What is gone at either end need not be stored, since format 3: then each blob holds the *span* between only. Bodies:
- * `u32 2 · u32 count · u32 from · u32 length · offsets[length + 1] · crc[length] · records`. Marks: `u32 from · u32 length ·
- * bytes or words [length]`, known by being shorter than `count` bytes. Keys: the double `from`, then the keys of the span.
+ * `u32 2 · u32 count · u32 from · u32 length · u32 crc of these · offsets[length + 1] · crc[length] · records`. Marks: `u32
+ * from · u32 length · bytes or words [length]`, known by being shorter than `count` bytes. Keys: the double `from`, then the
+ * keys of the span.
  */
 import { crc32 } from 'node:zlib'
 
@@ -35,6 +36,8 @@ export const mark = {
 export const unavailable: number = mark.open | mark.gone | mark.held | mark.parked
 
 const firstOpen = mark.open | 1
+/** What stands in front of the offsets of a span. */
+const spanHead = 20
 
 export interface ChunkLayout {
   readonly count: number
@@ -52,8 +55,10 @@ export function readLayout(bodies: Buffer): ChunkLayout | undefined {
   const version = bodies.readUInt32LE(0)
   const count = bodies.readUInt32LE(4)
   if (version === 1) return layoutOf(bodies, count, 0, count, 8)
-  if (version !== 2 || bodies.length < 20) return undefined
-  return layoutOf(bodies, count, bodies.readUInt32LE(8), bodies.readUInt32LE(12), 16)
+  if (version !== 2 || bodies.length < spanHead) return undefined
+  // With another `from` a record would be whole, and another message's.
+  if (crc32(bodies.subarray(0, 16)) !== bodies.readUInt32LE(16)) return undefined
+  return layoutOf(bodies, count, bodies.readUInt32LE(8), bodies.readUInt32LE(12), spanHead)
 }
 
 function layoutOf(
@@ -104,12 +109,13 @@ export function writeBodies(
   return bodies
 }
 
-/** The same blob without the records that are gone. */
+/** The same blob without the records that are gone; those that are not must be intact. */
 export function withoutGone(bodies: Buffer, layout: ChunkLayout, marks: Uint32Array): Buffer {
   const { from, end } = spanOf(marks)
   const length = end - from
-  const head = Buffer.alloc(16 + 4 * (length + 1) + 4 * length)
+  const head = Buffer.alloc(spanHead + 4 * (length + 1) + 4 * length)
   for (const [at, value] of [2, layout.count, from, length].entries()) head.writeUInt32LE(value, 4 * at)
+  head.writeUInt32LE(crc32(head.subarray(0, 16)), 16)
   const parts: Buffer[] = [head]
   const crcs = layout.offsetsAt + 4 * (layout.length + 1 - layout.from)
   let written = 0
@@ -119,9 +125,9 @@ export function withoutGone(bodies: Buffer, layout: ChunkLayout, marks: Uint32Ar
       const record = bodies.subarray(recordStart(bodies, layout, index), recordStart(bodies, layout, index + 1))
       parts.push(record)
       written += record.length
-      head.writeUInt32LE(bodies.readUInt32LE(crcs + 4 * index), 16 + 4 * (length + 1 + within))
+      head.writeUInt32LE(bodies.readUInt32LE(crcs + 4 * index), spanHead + 4 * (length + 1 + within))
     }
-    head.writeUInt32LE(written, 16 + 4 * (within + 1))
+    head.writeUInt32LE(written, spanHead + 4 * (within + 1))
   }
   return Buffer.concat(parts)
 }
