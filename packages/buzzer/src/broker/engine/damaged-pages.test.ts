@@ -2,7 +2,8 @@ import { closeSync, copyFileSync, openSync, readFileSync, rmSync, writeSync } fr
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { EngineHost, messageTo, temporaryFolder, textOf } from '../../../test/broker/engine-client.ts'
-import type { OutgoingMessage } from '../../transport/index.ts'
+import type { OutgoingMessage, PeekedMessage } from '../../transport/index.ts'
+import { decodePeeked, type PeekedWire } from '../protocol/index.ts'
 import { checkFile } from './index.ts'
 
 vi.setConfig({ testTimeout: 120_000 })
@@ -79,8 +80,10 @@ class Use {
         if (host.failed === undefined) this.refusals.push((error as { code?: string }).code ?? error)
       }
     }
-    const peek = (queue: string, state: 'ready' | 'scheduled' | 'dead'): { deadLetter?: { reason: string } }[] =>
-      client.call<{ items: [] }>({ call: 'admin', method: 'peek', queue, options: { state } }).items
+    const peek = (queue: string, state: 'ready' | 'scheduled' | 'dead'): PeekedMessage[] =>
+      client
+        .call<{ items: PeekedWire[] }>({ call: 'admin', method: 'peek', queue, options: { state } })
+        .items.map(decodePeeked)
     for (const [index, queue] of queues.entries()) {
       attempt(() => client.figures(queue))
       attempt(() => peek(queue, 'ready'))

@@ -13,6 +13,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { EngineHost, messageTo, temporaryFolder, textOf } from '../../../test/broker/engine-client.ts'
+import { decodePeeked, type PeekedWire } from '../protocol/index.ts'
 import { checkFile, type EngineStats, salvageFile } from './index.ts'
 
 // Thousands of commits take a busy machine its time.
@@ -228,6 +229,25 @@ describe('the file', () => {
     })
     expect(page.items).toMatchObject([{ deadLetter: { reason: 'damaged' } }])
     expect(next.engine.stats().damaged).toBe(1)
+    next.engine.close()
+  })
+
+  it('peek shows a damaged message that waits as far as it can be read, and those around it', () => {
+    const host = new EngineHost(path)
+    const client = host.connect()
+    client.declare({ name: 'q' })
+    client.send(['good one', 'EVIL ONE', 'good two'].map(text => messageTo('q', text)))
+    host.engine.close()
+    const whole = readFileSync(path)
+    const from = whole.indexOf('good one') + 8
+    poke(path, from, Buffer.alloc(whole.indexOf('EVIL ONE') + 8 - from, 0xff))
+    const next = new EngineHost(path)
+    const { items } = next.connect().call<{ items: PeekedWire[] }>({ call: 'admin', method: 'peek', queue: 'q' })
+    expect(items.map(item => Buffer.from(decodePeeked(item).body).toString())).toEqual([
+      'good one',
+      expect.stringMatching(/^\ufffd+$/u),
+      'good two',
+    ])
     next.engine.close()
   })
 

@@ -3,7 +3,7 @@ import type { PeekedWire } from '../protocol/index.ts'
 import { recordExpiresAt } from '../protocol/index.ts'
 import { asideKinds, type AsideKind, type AsideRow } from '../storage/aside-store.ts'
 import type { ChunkRow } from '../storage/chunk-store.ts'
-import { mark, readLayout, recordStart } from '../storage/chunk-format.ts'
+import { mark, readLayout, recordIntact, recordStart } from '../storage/chunk-format.ts'
 import { pageBytes } from '../storage/page-bytes.ts'
 import type { Core } from './core.ts'
 import { deadLetterInfo } from './dispatch.ts'
@@ -34,29 +34,33 @@ function* laneCandidates(
   wanted: (state: MessageState) => boolean,
 ): Generator<Candidate> {
   let last = Math.max(-1, after - chunkMessages)
-  for (;;) {
-    const rows = core.chunks.window(queue.id, lane, last, windowRows)
+  // A short page is found in the first rows.
+  for (let limit = 2; ; limit = Math.min(2 * limit, windowRows)) {
+    const rows = core.chunks.windowOfMarks(queue.id, lane, last, limit)
     for (const row of rows) {
+      let bodies: Buffer | undefined
+      // Read once, and not before an entry of it is wanted.
+      const read = (): Buffer | undefined => (bodies ??= queue.chunks.get(row.id)?.bodies ?? core.chunks.bodies(row.id))
       for (let index = 0; index < row.count; index++) {
         const state = stateOf(row.marks[index] as number)
         const sequence = row.id + index
         if (sequence <= after || state === undefined || !wanted(state)) continue
-        yield { sequence, entry: () => chunkEntry(core, queue, row, index, state) }
+        yield { sequence, entry: () => chunkEntry(core, queue, row, index, state, read()) }
       }
     }
     const end = rows.at(-1)
-    if (end === undefined || rows.length < windowRows) return
+    if (end === undefined || rows.length < limit) return
     last = end.id
   }
 }
 
 function* asideCandidates(core: Core, queue: Queue, kind: AsideKind, after: number): Generator<Candidate> {
   let last = after
-  for (;;) {
-    const rows = core.aside.page(queue.id, kind, last, windowRows)
+  for (let limit = 2; ; limit = Math.min(2 * limit, windowRows)) {
+    const rows = core.aside.page(queue.id, kind, last, limit)
     for (const row of rows) yield { sequence: row.sequence, entry: () => asideEntry(core, row) }
     const end = rows.at(-1)
-    if (end === undefined || rows.length < windowRows) return
+    if (end === undefined || rows.length < limit) return
     last = end.sequence
   }
 }
@@ -67,15 +71,16 @@ function chunkEntry(
   row: ChunkRow,
   index: number,
   state: MessageState,
+  bodies: Buffer | undefined,
 ): PeekedWire | undefined {
-  const bodies = queue.chunks.get(row.id)?.bodies ?? core.chunks.bodies(row.id)
   const layout = bodies === undefined ? undefined : readLayout(bodies)
   if (bodies === undefined || layout === undefined) return undefined
-  const start = recordStart(bodies, layout, index)
-  const end = recordStart(bodies, layout, index + 1)
   const sequence = row.id + index
+  const stored = bodies.subarray(recordStart(bodies, layout, index), recordStart(bodies, layout, index + 1))
+  // One that is damaged is buried when its turn comes; until then it is shown as far as it can be read.
+  const record = recordIntact(bodies, layout, index) ? stored : decodable(stored, sequence)
   const expires = Math.min(
-    recordExpiresAt(bodies, start) ?? Number.POSITIVE_INFINITY,
+    recordExpiresAt(record, 0) ?? Number.POSITIVE_INFINITY,
     row.enqueuedAt + queue.settings.ttlMs,
   )
   const dueAt = state === 'scheduled' ? core.chunks.heldDue(sequence) : undefined
@@ -86,7 +91,7 @@ function chunkEntry(
     enqueuedAt: row.enqueuedAt,
     ...(dueAt === undefined ? {} : { dueAt }),
     ...(Number.isFinite(expires) ? { expiresAt: expires } : {}),
-    record: bodies.toString('base64', start, end),
+    record: record.toString('base64'),
   }
 }
 

@@ -48,7 +48,8 @@ type StateColumns = readonly [
   Uint8Array | null,
 ]
 
-const columns = 'id, lane, count, bytes, enqueued_at, expires, marks, keys'
+const columnsOfMarks = 'id, lane, count, bytes, enqueued_at, expires, marks'
+const columns = `${columnsOfMarks}, keys`
 
 const isReady = (word: number): boolean => (word & unavailable) === 0
 
@@ -67,6 +68,7 @@ export class ChunkStore {
   readonly #deleteState: Statement
   readonly #bodies: Statement<readonly [Uint8Array]>
   readonly #window: Statement<StateColumns>
+  readonly #windowOfMarks: Statement<StateColumns>
   readonly #byId: Statement<StateColumns>
   readonly #idAtOrBelow: Statement<readonly [number]>
   readonly #ofQueue: Statement<StateColumns>
@@ -99,6 +101,10 @@ export class ChunkStore {
     this.#window = prepare(
       db,
       `select ${columns} from state where queue = ? and lane = ? and id > ? order by id limit ?`,
+    )
+    this.#windowOfMarks = prepare(
+      db,
+      `select ${columnsOfMarks}, null from state where queue = ? and lane = ? and id > ? order by id limit ?`,
     )
     this.#byId = prepare(db, `select ${columns} from state where queue = ? and lane = ? and id = ?`)
     this.#idAtOrBelow = prepare(db, 'select id from chunk where id <= ? order by id desc limit 1')
@@ -169,6 +175,11 @@ export class ChunkStore {
     return this.#window.all(queue, lane, after, limit).map(toRow)
   }
 
+  /** The same without their keys, which are most of their bytes. */
+  windowOfMarks(queue: number, lane: number, after: number, limit: number): ChunkRow[] {
+    return this.#windowOfMarks.all(queue, lane, after, limit).map(toRow)
+  }
+
   byId(queue: number, lane: number, id: number): ChunkRow | undefined {
     const row = this.#byId.first(queue, lane, id)
     return row === undefined ? undefined : toRow(row)
@@ -235,8 +246,11 @@ export class ChunkStore {
   oldestReadyAt(queue: number): number | undefined {
     let oldest: number | undefined
     for (let lane = 0; lane < 10; lane++) {
-      const row = this.#head.all(queue, lane).find(([count, , marks]) => decodeMarks(marks, count).some(isReady))
-      if (row !== undefined && (oldest === undefined || row[1] < oldest)) oldest = row[1]
+      for (const [count, enqueuedAt, marks] of this.#head.each(queue, lane)) {
+        if (!decodeMarks(marks, count).some(isReady)) continue
+        oldest = Math.min(oldest ?? enqueuedAt, enqueuedAt)
+        break
+      }
     }
     return oldest
   }
