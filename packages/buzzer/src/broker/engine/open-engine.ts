@@ -62,8 +62,17 @@ export function openEngine(options: EngineOptions): Engine {
     return new RunningEngine(core)
   } catch (error) {
     core?.agenda.disarm()
-    file.close()
+    closeFailed(file, options)
     throw unreadable(error) ? fileDamaged(error, options.path) : fileError(error, options.path)
+  }
+}
+
+/** What went wrong before is what counts. */
+function closeFailed(file: BrokerFile, { report }: EngineOptions): void {
+  try {
+    file.close()
+  } catch (error) {
+    report('warn', { error }, 'the file did not close cleanly')
   }
 }
 
@@ -314,11 +323,7 @@ class RunningEngine implements Engine {
     core.agenda.disarm()
     for (const link of this.#connections) link.cut(error)
     this.#connections.clear()
-    try {
-      core.file.close()
-    } catch (closing) {
-      core.options.report('warn', { error: closing }, 'the file did not close cleanly')
-    }
+    closeFailed(core.file, core.options)
     core.options.onFailed(error)
   }
 
