@@ -61,6 +61,8 @@ class Embedded implements EmbeddedTransport {
   readonly log: EmbeddedLog
   readonly #options: ResolvedOptions
   #session: Session | undefined
+  /** The end of a session that could not connect. */
+  #ending: Promise<void> | undefined
   #clock: Clock = systemClock
   #closed = false
   /** Who connected: the session ends when none is left. */
@@ -111,7 +113,10 @@ class Embedded implements EmbeddedTransport {
       await session.connect()
     } catch (error) {
       // A later call tries afresh.
-      if (this.#session === session) this.#session = undefined
+      if (this.#session === session) {
+        this.#session = undefined
+        this.#ending = session.close()
+      }
       throw error
     }
   }
@@ -166,6 +171,7 @@ class Embedded implements EmbeddedTransport {
     this.#users.clear()
     this.log.endReads()
     await this.#session?.close()
+    await this.#ending
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -177,6 +183,7 @@ class Embedded implements EmbeddedTransport {
     const session = this.#session
     this.#session = undefined
     await session?.close()
+    await this.#ending
   }
 
   async #ask(request: Request): Promise<unknown> {

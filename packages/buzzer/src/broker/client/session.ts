@@ -70,6 +70,8 @@ export class Session implements EngineFrameSink {
   #state: 'new' | 'searching' | 'open' | 'closed' = 'new'
   #wasOpen = false
   #closing: Promise<void> | undefined
+  /** Why it is over, when nobody closed it. */
+  #failure: BuzzerError | undefined
   #flushScheduled = false
   #lastReceiverId = 0
   #lastEpoch = 0
@@ -452,6 +454,7 @@ export class Session implements EngineFrameSink {
   /** The session is over against its will. */
   #fail(error: BuzzerError): void {
     if (this.#state === 'closed') return
+    this.#failure = error
     this.#end(error)
     this.#closing ??= this.#line.close()
     this.#context.onState('lost', error)
@@ -474,6 +477,7 @@ export class Session implements EngineFrameSink {
   }
 
   #notRunning(what: string): BuzzerError {
+    if (this.#failure !== undefined) return this.#failure
     return new BuzzerError(
       'BUZZER_NOT_RUNNING',
       `${what}: the transport ${this.#options.path} is closed; make a new one`,

@@ -5,7 +5,7 @@ import { type BrokerPath, prepareBrokerPath } from './broker-path.ts'
 import type { Engine } from '../engine/engine.ts'
 import { EngineServer } from './engine-server.ts'
 import { LocalSession } from './local-session.ts'
-import { toWireError } from '../protocol/index.ts'
+import { toWireError, type WireError } from '../protocol/index.ts'
 import type { FromBrokerThread } from './messages.ts'
 import { OwnerLock, type OwnerRecord } from './owner-lock.ts'
 import { connectToOwner } from './remote-engine.ts'
@@ -72,6 +72,8 @@ export class Carrier {
   }
 
   attach(port: MessagePort, mayHost: boolean): void {
+    // It came while the thread ends: its owner finds the port closed, and begins anew with another thread.
+    if (this.#closed) return port.close()
     const session = new LocalSession(port, mayHost, this.#options.clock, {
       onBye: left => this.#leave(left),
       onLockMs: this.#options.onLockMs,
@@ -229,16 +231,19 @@ export class Carrier {
   #report(error: unknown): void {
     const plain = toWireError(error)
     this.#wait()
-    for (const session of this.#unlinked()) session.trouble(plain, plain.retryable ? 'passing' : 'final')
+    if (plain.retryable) for (const session of this.#unlinked()) session.trouble(plain, 'passing')
     this.#log('error', 'the broker cannot be reached or opened', { error: plain.message, code: plain.code })
-    // What is senseless to try again is tried again only for a session that comes later.
-    if (!plain.retryable) {
-      for (const session of this.#unlinked()) {
-        this.#sessions.delete(session)
-        session.close()
-      }
-      if (this.#sessions.size === 0) this.#close()
+    if (!plain.retryable) this.#giveUp(plain)
+  }
+
+  /** What is senseless to try again is tried again only for a session that comes later. */
+  #giveUp(error: WireError): void {
+    for (const session of this.#unlinked()) {
+      session.trouble(error, 'final')
+      this.#sessions.delete(session)
+      session.close()
     }
+    if (this.#sessions.size === 0) this.#close()
   }
 
   /** The engine stops for good: the lock goes, so that another process, or later this one, tries a fresh open. */
@@ -251,6 +256,8 @@ export class Carrier {
     })
     this.#endHosting()
     for (const session of this.#sessions) session.disconnected()
+    // A damaged file opens again, and fails again where it is damaged.
+    if (plain.code === 'BUZZER_FILE_DAMAGED') return this.#giveUp(plain)
     this.#wait()
     this.#search()
   }
