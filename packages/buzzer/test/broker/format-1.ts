@@ -7,8 +7,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { packKey } from '../../src/broker/engine/message-key.ts'
 import { ByteWriter, type DecodedMessage, encodeFirstRecord, recordKeyRange } from '../../src/broker/protocol/index.ts'
 import { AsideStore, asideKinds } from '../../src/broker/storage/aside-store.ts'
-import { mark, writeBodies } from '../../src/broker/storage/chunk-format.ts'
-import { ChunkStore } from '../../src/broker/storage/chunk-store.ts'
+import { encodeMarks, mark, writeBodies } from '../../src/broker/storage/chunk-format.ts'
 
 const schema = `
 create table meta (name text primary key, value) without rowid;
@@ -134,23 +133,23 @@ function insertChunk(
     return packKey(one, keyStart, keyEnd, hasKey, 4)
   })
   const live = records.filter((_, index) => marks[index] !== mark.gone)
-  new ChunkStore(db).insert(
+  const bodies = writeBodies(
+    Buffer.concat(records),
+    ends,
+    records.map(one => crc32(one)),
+    records.length,
+  )
+  db.prepare('insert into chunk (id, bodies) values (?, ?)').run(id, bodies)
+  db.prepare(
+    'insert into state (queue, lane, id, count, bytes, enqueued_at, marks, keys) values (?, ?, ?, ?, ?, ?, ?, ?)',
+  ).run(
     queue,
-    {
-      id,
-      lane,
-      count: records.length,
-      bytes: Buffer.concat(live).length,
-      enqueuedAt: madeAt,
-      expires: null,
-      keys: lane === 0 ? Float64Array.from(keys) : undefined,
-    },
-    writeBodies(
-      Buffer.concat(records),
-      ends,
-      records.map(one => crc32(one)),
-      records.length,
-    ),
-    Uint32Array.from(marks),
+    lane,
+    id,
+    records.length,
+    Buffer.concat(live).length,
+    madeAt,
+    encodeMarks(Uint32Array.from(marks)),
+    lane === 0 ? new Uint8Array(Float64Array.from(keys).buffer) : null,
   )
 }

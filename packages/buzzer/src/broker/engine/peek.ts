@@ -12,6 +12,8 @@ import type { Queue } from './queue.ts'
 
 /** A chunk holds at most so many messages, so a page that begins behind a sequence looks so far back. */
 const chunkMessages = 1_024
+/** Most chunks hold many messages: a short page is found in the first rows. */
+const firstRows = 2
 const windowRows = 64
 
 export function stateOf(word: number): MessageState | undefined {
@@ -34,8 +36,7 @@ function* laneCandidates(
   wanted: (state: MessageState) => boolean,
 ): Generator<Candidate> {
   let last = Math.max(-1, after - chunkMessages)
-  // A short page is found in the first rows.
-  for (let limit = 2; ; limit = Math.min(2 * limit, windowRows)) {
+  for (let limit = firstRows; ; limit = Math.min(4 * limit, windowRows)) {
     const rows = core.chunks.windowOfMarks(queue.id, lane, last, limit)
     for (const row of rows) {
       let bodies: Buffer | undefined
@@ -56,11 +57,11 @@ function* laneCandidates(
 
 function* asideCandidates(core: Core, queue: Queue, kind: AsideKind, after: number): Generator<Candidate> {
   let last = after
-  for (let limit = 2; ; limit = Math.min(2 * limit, windowRows)) {
-    const rows = core.aside.page(queue.id, kind, last, limit)
+  for (;;) {
+    const rows = core.aside.page(queue.id, kind, last, windowRows)
     for (const row of rows) yield { sequence: row.sequence, entry: () => asideEntry(core, row) }
     const end = rows.at(-1)
-    if (end === undefined || rows.length < limit) return
+    if (end === undefined || rows.length < windowRows) return
     last = end.sequence
   }
 }

@@ -7,7 +7,8 @@ import { mark, readLayout, recordIntact, recordStart } from './chunk-format.ts'
 import { ChunkStore } from './chunk-store.ts'
 import { firstLogFormat } from './log-schema.ts'
 import { checkRecords } from './check-records.ts'
-import { applicationId, firstRecordCrcFormat, formatVersion } from './schema.ts'
+import { applicationId, firstRecordCrcFormat, formatVersion, readAsPresent } from './schema.ts'
+import type { QueueLimits } from '../../transport/index.ts'
 import { prepare } from './statement.ts'
 import { judgeWal } from './wal-judge.ts'
 
@@ -86,8 +87,16 @@ export function checkOpenFile(db: DatabaseSync): FileReport {
       .all()
       .map(([sequence]) => sequence),
   )
+  const version = prepare<readonly [number]>(db, 'pragma user_version').first()?.[0] ?? 0
+  readAsPresent(db, version)
   const chunks = new ChunkStore(db)
   const queues = new Map(prepare<readonly [number, string]>(db, 'select id, name from queue').all())
+  const keyed = new Set(
+    prepare<readonly [number, string]>(db, 'select id, options from queue')
+      .all()
+      .filter(([, options]) => (JSON.parse(options) as QueueLimits).orderBy === 'key')
+      .map(([id]) => id),
+  )
   let lastEnd = 0
   const ids = prepare<readonly [number, number, number]>(db, 'select id, queue, lane from state order by id').all()
   for (const [id, queue, lane] of ids) {
@@ -99,6 +108,7 @@ export function checkOpenFile(db: DatabaseSync): FileReport {
     const layout = bodies === undefined ? undefined : readLayout(bodies)
     if (row === undefined) continue
     lastEnd = id + row.count
+    if (keyed.has(queue) && row.keys === undefined) note('state', where, 'its keys are missing')
     if (bodies === undefined || layout === undefined || layout.count !== row.count) {
       note('state', where, bodies === undefined ? 'its bodies are missing' : 'its bodies do not fit its state')
       continue
@@ -126,13 +136,18 @@ export function checkOpenFile(db: DatabaseSync): FileReport {
   ).all()) {
     note('state', `chunk ${id}`, 'it has bodies and no state')
   }
+  for (const [id] of prepare<readonly [number]>(
+    db,
+    'select id from chunk_keys where id not in (select id from state)',
+  ).all()) {
+    note('state', `chunk ${id}`, 'it has keys and no state')
+  }
   const aside = new AsideStore(db)
   for (const [sequence] of prepare<readonly [number]>(db, 'select sequence from aside').all()) {
     const body = aside.body(sequence)
     if (body === undefined) note('state', `message ${sequence}`, 'its body is missing')
     else if (!body.intact) note('checksum', `message ${sequence}`, 'it is damaged')
   }
-  const version = prepare<readonly [number]>(db, 'pragma user_version').first()?.[0] ?? 0
   if (version >= firstRecordCrcFormat) checkRecords(db, note)
   if (version >= firstLogFormat) checkLogs(db, note)
   return { ok: problems.length === 0, problems }

@@ -48,8 +48,8 @@ type StateColumns = readonly [
   Uint8Array | null,
 ]
 
-const columnsOfMarks = 'id, lane, count, bytes, enqueued_at, expires, marks'
-const columns = `${columnsOfMarks}, keys`
+const columns = 'id, lane, count, bytes, enqueued_at, expires, marks'
+const withKeys = `select ${columns}, (select keys from chunk_keys where id = state.id) from state`
 
 const isReady = (word: number): boolean => (word & unavailable) === 0
 
@@ -63,6 +63,8 @@ function toRow([id, lane, count, bytes, enqueuedAt, expires, storedMarks, stored
 export class ChunkStore {
   readonly #insertBodies: Statement
   readonly #insertState: Statement
+  readonly #insertKeys: Statement
+  readonly #deleteKeys: Statement
   readonly #updateState: Statement
   readonly #deleteBodies: Statement
   readonly #deleteState: Statement
@@ -90,7 +92,9 @@ export class ChunkStore {
 
   constructor(db: DatabaseSync) {
     this.#insertBodies = prepare(db, 'insert into chunk (id, bodies) values (?, ?)')
-    this.#insertState = prepare(db, `insert into state (${columns}, queue) values (?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+    this.#insertState = prepare(db, `insert into state (${columns}, queue) values (?, ?, ?, ?, ?, ?, ?, ?)`)
+    this.#insertKeys = prepare(db, 'insert or replace into chunk_keys (id, keys) values (?, ?)')
+    this.#deleteKeys = prepare(db, 'delete from chunk_keys where id = ?')
     this.#updateState = prepare(
       db,
       'update state set bytes = ?, expires = ?, marks = ? where queue = ? and lane = ? and id = ?',
@@ -98,17 +102,14 @@ export class ChunkStore {
     this.#deleteBodies = prepare(db, 'delete from chunk where id = ?')
     this.#deleteState = prepare(db, 'delete from state where queue = ? and lane = ? and id = ?')
     this.#bodies = prepare(db, 'select bodies from chunk where id = ?')
-    this.#window = prepare(
-      db,
-      `select ${columns} from state where queue = ? and lane = ? and id > ? order by id limit ?`,
-    )
+    this.#window = prepare(db, `${withKeys} where queue = ? and lane = ? and id > ? order by id limit ?`)
     this.#windowOfMarks = prepare(
       db,
-      `select ${columnsOfMarks}, null from state where queue = ? and lane = ? and id > ? order by id limit ?`,
+      `select ${columns}, null from state where queue = ? and lane = ? and id > ? order by id limit ?`,
     )
-    this.#byId = prepare(db, `select ${columns} from state where queue = ? and lane = ? and id = ?`)
+    this.#byId = prepare(db, `${withKeys} where queue = ? and lane = ? and id = ?`)
     this.#idAtOrBelow = prepare(db, 'select id from chunk where id <= ? order by id desc limit 1')
-    this.#ofQueue = prepare(db, `select ${columns} from state where queue = ? order by lane, id`)
+    this.#ofQueue = prepare(db, `${withKeys} where queue = ? order by lane, id`)
     this.#expiring = prepare(db, 'select queue, lane, id from state where expires <= ? order by expires limit ?')
     this.#nextExpiry = prepare(db, 'select min(expires) from state where expires is not null')
     this.#lowerExpiry = prepare(
@@ -124,7 +125,7 @@ export class ChunkStore {
       db,
       'select count, enqueued_at, marks from state where queue = ? and lane = ? order by id limit 64',
     )
-    this.#move = prepare(db, 'update state set lane = ?, keys = ? where queue = ? and lane = ? and id = ?')
+    this.#move = prepare(db, 'update state set lane = ? where queue = ? and lane = ? and id = ?')
     this.#insertHeld = prepare(db, 'insert or replace into held (sequence, queue, due, wait) values (?, ?, ?, ?)')
     this.#deleteHeld = prepare(db, 'delete from held where sequence = ?')
     this.#dueHeld = prepare(db, 'select sequence, queue from held where due <= ? order by due, sequence limit ?')
@@ -134,6 +135,7 @@ export class ChunkStore {
     this.#heldDue = prepare(db, 'select due from held where sequence = ?')
     this.#dropQueue = [
       prepare(db, 'delete from chunk where id in (select id from state where queue = ?)'),
+      prepare(db, 'delete from chunk_keys where id in (select id from state where queue = ?)'),
       prepare(db, 'delete from state where queue = ?'),
       prepare(db, 'delete from held where queue = ?'),
     ]
@@ -141,9 +143,9 @@ export class ChunkStore {
 
   insert(queue: number, row: Omit<ChunkRow, 'marks'>, bodies: Uint8Array, marks: Uint32Array): void {
     this.#insertBodies.run(row.id, bodies)
-    const keys = row.keys === undefined ? null : encodeKeys(row.keys, marks)
-    const { id, lane, count, bytes, enqueuedAt, expires } = row
-    this.#insertState.run(id, lane, count, bytes, enqueuedAt, expires, encodeMarks(marks), keys, queue)
+    const { id, lane, count, bytes, enqueuedAt, expires, keys } = row
+    this.#insertState.run(id, lane, count, bytes, enqueuedAt, expires, encodeMarks(marks), queue)
+    if (keys !== undefined) this.#insertKeys.run(id, encodeKeys(keys, marks))
   }
 
   update(queue: number, lane: number, id: number, bytes: number, expires: number | null, marks: Uint32Array): void {
@@ -153,6 +155,7 @@ export class ChunkStore {
   delete(queue: number, lane: number, id: number): void {
     this.#deleteState.run(queue, lane, id)
     this.#deleteBodies.run(id)
+    this.#deleteKeys.run(id)
   }
 
   /**
@@ -175,7 +178,7 @@ export class ChunkStore {
     return this.#window.all(queue, lane, after, limit).map(toRow)
   }
 
-  /** The same without their keys, which are most of their bytes. */
+  /** The same without their keys. */
   windowOfMarks(queue: number, lane: number, after: number, limit: number): ChunkRow[] {
     return this.#windowOfMarks.all(queue, lane, after, limit).map(toRow)
   }
@@ -257,7 +260,9 @@ export class ChunkStore {
 
   /** To another lane, with the keys that its order needs. */
   move(queue: number, lane: number, id: number, toLane: number, keys: Float64Array | undefined): void {
-    this.#move.run(toLane, keys === undefined ? null : new Uint8Array(keys.buffer), queue, lane, id)
+    this.#move.run(toLane, queue, lane, id)
+    if (keys === undefined) this.#deleteKeys.run(id)
+    else this.#insertKeys.run(id, new Uint8Array(keys.buffer))
   }
 
   hold(sequence: number, queue: number, due: number, waitMs: number): void {

@@ -9,7 +9,7 @@ import { ChunkStore } from './chunk-store.ts'
 import { attempt, copyTable, reachableKeys } from './damaged-table.ts'
 import { recordCrc } from './record-store.ts'
 import { salvageLogs } from './salvage-logs.ts'
-import { firstRecordCrcFormat } from './schema.ts'
+import { firstRecordCrcFormat, formatVersion, readAsPresent } from './schema.ts'
 import { prepare } from './statement.ts'
 
 export interface SalvageReport {
@@ -59,6 +59,10 @@ export function salvageFile(fromPath: string, toPath: string): SalvageReport {
     )
   }
   const problems: FileProblem[] = []
+  const version = attempt(() => prepare<readonly [number]>(from, 'pragma user_version').first()?.[0]) ?? formatVersion
+  if (attempt(() => readAsPresent(from, version) ?? true) === undefined) {
+    problems.push({ kind: 'structure', where: 'table state', detail: 'some keys cannot be read' })
+  }
   const to = new BrokerFile({ path: toPath, durability: 'fsync', report: () => {} })
   try {
     to.begin()
@@ -67,7 +71,7 @@ export function salvageFile(fromPath: string, toPath: string): SalvageReport {
     copyTable(from, to.db, 'collection', ['name', 'indexes', 'uniques'], problems)
     copyTable(from, to.db, 'held', ['sequence', 'queue', 'due', 'wait'], problems)
     const messages = copyChunks(from, to.db, problems) + copyAside(from, to.db, problems)
-    const records = copyRecords(from, to.db, problems)
+    const records = copyRecords(from, to.db, version, problems)
     const logRecords = salvageLogs(from, to.db, problems)
     to.db.exec("insert or ignore into meta (name, value) select 'next_queue', coalesce(max(id), 0) + 1 from queue")
     to.commit()
@@ -155,8 +159,7 @@ function copyAside(from: DatabaseSync, to: DatabaseSync, problems: FileProblem[]
   return messages
 }
 
-function copyRecords(from: DatabaseSync, to: DatabaseSync, problems: FileProblem[]): number {
-  const version = prepare<readonly [number]>(from, 'pragma user_version').first()?.[0] ?? 0
+function copyRecords(from: DatabaseSync, to: DatabaseSync, version: number, problems: FileProblem[]): number {
   const columns = 'collection, id, version, value, indexes, updated_at, expires_at'
   const crc = version < firstRecordCrcFormat ? 'null' : 'crc'
   const read = prepare<RecordRow>(from, `select ${columns}, ${crc} from record where rowid = ?`)

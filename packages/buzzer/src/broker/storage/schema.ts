@@ -1,3 +1,4 @@
+import type { DatabaseSync } from 'node:sqlite'
 import { logSchema } from './log-schema.ts'
 
 /** "BZZR". */
@@ -6,14 +7,19 @@ export const applicationId = 0x425a5a52
 export const formatVersion = 3
 /** The first format whose records of the store have checksums. */
 export const firstRecordCrcFormat = 3
+/** The first format whose chunks have their keys in a table of their own. */
+const firstKeysTableFormat = 3
 
 /** What makes a file of format `index + 1` one of the next: in one transaction, when an older file is opened. */
 export const migrations: readonly string[] = [
   // The event logs. Records of messages may have the layout of protocol/record-layout.ts from now on; those in the file
   // stay as they are: both are read.
   logSchema,
-  // Checksums for records of the store; those written before have none.
-  'alter table record add column crc integer;',
+  // Checksums for records of the store; those written before have none. Keys leave the rows of `state`.
+  `alter table record add column crc integer;
+   create table chunk_keys (id integer primary key, keys blob not null);
+   insert into chunk_keys select id, keys from state where keys is not null;
+   alter table state drop column keys;`,
 ]
 
 /**
@@ -23,6 +29,8 @@ export const migrations: readonly string[] = [
  *   changes: one mark per message (see chunk-format.ts). Apart, because an UPDATE rewrites a row with its overflow pages.
  *   `id` is the sequence of the first message; message `i` of a chunk has sequence `id + i`.
  * - `lane` is the priority of the messages in queues without order, 0 in ordered queues.
+ * - `chunk_keys` are the keys of chunks ordered by key. Not in `state`: a search in a table without rowids reads each row that
+ *   it compares to its end, 45 µs instead of 5 with keys in them.
  * - `held` are delayed retries: the message stays in its chunk, marked.
  * - `aside` are messages outside the chunks: scheduled (kind 1; queue 0 when bound for a topic) and dead (kind 2).
  * - `session` rows with `local` = 1 belong to sessions that cannot come back with open deliveries.
@@ -39,9 +47,10 @@ create table binding (
 create table chunk (id integer primary key, bodies blob not null);
 create table state (
   queue integer not null, lane integer not null, id integer not null, count integer not null, bytes integer not null,
-  enqueued_at real not null, expires real, marks blob, keys blob,
+  enqueued_at real not null, expires real, marks blob,
   primary key (queue, lane, id)
 ) without rowid;
+create table chunk_keys (id integer primary key, keys blob not null);
 create index state_expires on state (expires) where expires is not null;
 create table held (sequence integer primary key, queue integer not null, due real not null, wait real not null);
 create index held_due on held (due);
@@ -75,3 +84,10 @@ create table record_index (
   primary key (collection, name, value, id)
 ) without rowid;
 ${logSchema}`
+
+/** Gives a connection that only reads the tables of the present format, whatever format the file has. */
+export function readAsPresent(db: DatabaseSync, version: number): void {
+  if (version >= firstKeysTableFormat) return
+  db.exec(`create temp table chunk_keys (id integer primary key, keys blob not null);
+    insert into chunk_keys select id, keys from state where keys is not null`)
+}
