@@ -2,7 +2,7 @@ import { crc32 } from 'node:zlib'
 import { ByteWriter, recordExpiresAt, recordKeyRange, recordPriority } from '../protocol/index.ts'
 import { writeBodies } from '../storage/chunk-format.ts'
 import { Chunk } from './chunk.ts'
-import { packKey } from './message-key.ts'
+import { packKey } from '../storage/message-key.ts'
 import type { Queue } from './queue.ts'
 
 const maxMessages = 1_024

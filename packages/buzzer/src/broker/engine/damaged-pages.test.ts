@@ -1,10 +1,11 @@
 import { closeSync, copyFileSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { EngineHost, messageTo, temporaryFolder, textOf } from '../../../test/broker/engine-client.ts'
 import type { OutgoingMessage, PeekedMessage } from '../../transport/index.ts'
 import { decodePeeked, type PeekedWire } from '../protocol/index.ts'
-import { checkFile } from './index.ts'
+import { checkFile, salvageFile, type SalvageReport } from './index.ts'
 
 vi.setConfig({ testTimeout: 120_000 })
 
@@ -161,15 +162,27 @@ function judge(file: string): string {
   return 'served'
 }
 
-/** Changes the copy of the file, and judges what comes of it. */
-function judgeDamaged(at: number, bytes: Uint8Array): string {
-  const copy = join(folder.path, 'copy.db')
+/** A copy of the file with these bytes at `at`. */
+function damagedCopy(copy: string, at: number, bytes: Uint8Array): void {
   for (const suffix of ['-wal', '-shm']) rmSync(`${copy}${suffix}`, { force: true })
   copyFileSync(path, copy)
   const file = openSync(copy, 'r+')
   writeSync(file, bytes, 0, bytes.length, at)
   closeSync(file)
-  return judge(copy)
+}
+
+/** Changes a copy of the file, and judges what comes of it. */
+function judgeDamaged(at: number, bytes: Uint8Array): string {
+  const copy = join(folder.path, 'copy.db')
+  damagedCopy(copy, at, bytes)
+  let isWhole = false
+  try {
+    isWhole = checkFile(copy).ok
+  } catch (error) {
+    if (!names.has(String((error as { code?: string }).code))) return `no name: ${(error as Error).stack}`
+  }
+  const end = judge(copy)
+  return end === 'refused' && isWhole ? 'checkFile finds nothing in what is refused' : end
 }
 
 beforeAll(() => {
@@ -206,6 +219,52 @@ describe('a damaged file', () => {
           1,
         ),
       ).toEqual(['refused', 'served'])
+    },
+  )
+
+  it('B99 whichever page is zeroed: what is salvaged is whole, and of what is missing the report tells', () => {
+    const pages = readFileSync(path).length / pageBytes
+    const [copy, saved] = ['copy.db', 'saved.db'].map(name => join(folder.path, name)) as [string, string]
+    const refused: number[] = []
+    for (let page = 0; page < pages; page++) {
+      damagedCopy(copy, page * pageBytes, Buffer.alloc(pageBytes))
+      rmSync(saved, { force: true })
+      let report: SalvageReport
+      try {
+        report = salvageFile(copy, saved)
+      } catch (error) {
+        expect((error as { code?: string }).code, `page ${page + 1}: ${(error as Error).stack}`).toBe(
+          'BUZZER_NOT_A_BROKER_FILE',
+        )
+        refused.push(page + 1)
+        continue
+      }
+      expect(checkFile(saved), `page ${page + 1}`).toEqual({ ok: true, problems: [] })
+      const isMissing =
+        report.messages < messages.size || report.records < records.size || report.logRecords < logged.size
+      expect(isMissing && report.problems.length === 0, `page ${page + 1}: ${JSON.stringify(report)}`).toBe(false)
+      expect(report.messages, `page ${page + 1}`).toBeLessThanOrEqual(messages.size)
+    }
+    // Without the schema nothing can be read: it begins on the first page, and goes on on a few more.
+    expect(refused[0]).toBe(1)
+    expect(refused.length, `pages ${refused.join(', ')}`).toBeLessThanOrEqual(4)
+  })
+
+  it.each(['queue', 'sqlite_autoindex_queue_1', 'binding', 'chunk_keys', 'held', 'state_expires', 'aside_queue'])(
+    'B99 salvage loses no message with the first page of %s',
+    table => {
+      const db = new DatabaseSync(path, { readOnly: true })
+      const root = Number(db.prepare('select rootpage from sqlite_master where name = ?').get(table)?.['rootpage'])
+      db.close()
+      const [copy, saved] = ['copy.db', 'saved.db'].map(name => join(folder.path, name)) as [string, string]
+      damagedCopy(copy, (root - 1) * pageBytes, Buffer.alloc(pageBytes))
+      rmSync(saved, { force: true })
+      expect(salvageFile(copy, saved)).toMatchObject({ messages: messages.size, records: records.size })
+      const host = new EngineHost(saved)
+      const { delivered, refusals } = new Use(host)
+      host.engine.close()
+      expect(refusals).toEqual([])
+      expect(delivered).toEqual(messages)
     },
   )
 })

@@ -1,6 +1,6 @@
 import { mark, unavailable } from '../storage/chunk-format.ts'
 import type { Chunk } from './chunk.ts'
-import { packedHash, packedPriority } from './message-key.ts'
+import { packedHash, packedPriority } from '../storage/message-key.ts'
 import type { ChunkSource, Place, ReadyOrder } from './ready-order.ts'
 
 const none = 0xffffffff

@@ -3,7 +3,7 @@ import type { QueueLimits, Topology } from '../../transport/index.ts'
 import { recordKeyRange, recordPriority, toWireError, writeLockLost, writeReceiverEnded } from '../protocol/index.ts'
 import { readLayout, recordStart } from '../storage/chunk-format.ts'
 import type { Core } from './core.ts'
-import { packKey } from './message-key.ts'
+import { readKeys } from '../storage/message-key.ts'
 import { Queue } from './queue.ts'
 import { givenOptions, mergeOptions } from './queue-options.ts'
 import { type Binding, makeBinding } from './routes.ts'
@@ -170,16 +170,11 @@ function reorder(core: Core, queue: Queue): void {
     let lane = 0
     let keys: Float64Array | undefined
     if (bodies !== undefined && layout !== undefined) {
-      const starts = Array.from({ length: row.count }, (_, index) => recordStart(bodies, layout, index))
-      const whole = starts.filter((start, index) => recordStart(bodies, layout, index + 1) > start)
-      if (orderBy === 'none' && whole[0] !== undefined) lane = recordPriority(bodies, whole[0])
-      if (orderBy === 'key') {
-        keys = Float64Array.from(starts, (start, index) => {
-          if (recordStart(bodies, layout, index + 1) <= start) return 4
-          const { keyStart, keyEnd, hasKey } = recordKeyRange(bodies, start)
-          return packKey(bodies, keyStart, keyEnd, hasKey, recordPriority(bodies, start))
-        })
-      }
+      const first = Array.from({ length: row.count }, (_, index) => index).find(
+        index => recordStart(bodies, layout, index + 1) > recordStart(bodies, layout, index),
+      )
+      if (orderBy === 'none' && first !== undefined) lane = recordPriority(bodies, recordStart(bodies, layout, first))
+      if (orderBy === 'key') keys = readKeys(bodies, layout)
     }
     core.chunks.move(queue.id, row.lane, row.id, lane, keys)
     lanes.add(lane)

@@ -5,6 +5,7 @@ import { AsideStore } from './aside-store.ts'
 import { checkLogs } from './check-logs.ts'
 import { mark, readLayout, recordIntact, recordStart } from './chunk-format.ts'
 import { ChunkStore } from './chunk-store.ts'
+import { attempt } from './damaged-table.ts'
 import { firstLogFormat } from './log-schema.ts'
 import { checkRecords } from './check-records.ts'
 import { applicationId, firstRecordCrcFormat, formatVersion, readAsPresent } from './schema.ts'
@@ -18,6 +19,9 @@ export interface FileProblem {
   readonly where: string
   readonly detail: string
 }
+
+/** Writes a problem down. */
+export type Note = (kind: FileProblem['kind'], where: string, detail: string) => void
 
 export interface FileReport {
   readonly ok: boolean
@@ -76,41 +80,63 @@ export function checkFile(path: string): FileReport {
 /** The same through a connection that is open already. */
 export function checkOpenFile(db: DatabaseSync): FileReport {
   const problems: FileProblem[] = []
-  const note = (kind: FileProblem['kind'], where: string, detail: string): void => {
+  const note: Note = (kind, where, detail) => {
     if (problems.length < maxProblems) problems.push({ kind, where, detail })
   }
-  for (const [words] of prepare<readonly [string]>(db, 'pragma integrity_check(100)').all()) {
-    if (words !== 'ok') note('structure', 'file', words)
+  /** What cannot be read to its end is a problem, and keeps nobody from looking at the rest. */
+  const look = (where: string, at: () => void): void => {
+    try {
+      at()
+    } catch (error) {
+      note('structure', where, `it cannot be read to its end: ${(error as Error).message}`)
+    }
   }
+  const version = prepare<readonly [number]>(db, 'pragma user_version').first()?.[0] ?? 0
+  look('file', () => {
+    for (const [words] of prepare<readonly [string]>(db, 'pragma integrity_check(100)').all()) {
+      if (words !== 'ok') note('structure', 'file', words)
+    }
+  })
+  look('queues', () => {
+    readAsPresent(db, version)
+    checkChunks(db, note)
+  })
+  look('scheduled messages and dead letters', () => checkAside(db, note))
+  if (version >= firstRecordCrcFormat) look('records', () => checkRecords(db, note))
+  if (version >= firstLogFormat) look('logs', () => checkLogs(db, note))
+  return { ok: problems.length === 0, problems }
+}
+
+function checkChunks(db: DatabaseSync, note: Note): void {
   const planned = new Set(
     prepare<readonly [number]>(db, 'select sequence from held')
       .all()
       .map(([sequence]) => sequence),
   )
-  const version = prepare<readonly [number]>(db, 'pragma user_version').first()?.[0] ?? 0
-  readAsPresent(db, version)
   const chunks = new ChunkStore(db)
-  const queues = new Map(prepare<readonly [number, string]>(db, 'select id, name from queue').all())
-  const keyed = new Set(
-    prepare<readonly [number, string]>(db, 'select id, options from queue')
+  const queues = new Map(
+    prepare<readonly [number, string, string]>(db, 'select id, name, options from queue')
       .all()
-      .filter(([, options]) => (JSON.parse(options) as QueueLimits).orderBy === 'key')
-      .map(([id]) => id),
+      .map(([id, name, options]) => [id, { name, isKeyed: (JSON.parse(options) as QueueLimits).orderBy === 'key' }]),
   )
   let lastEnd = 0
   const ids = prepare<readonly [number, number, number]>(db, 'select id, queue, lane from state order by id').all()
-  for (const [id, queue, lane] of ids) {
-    const where = `queue ${queues.get(queue) ?? queue}, chunk ${id}`
-    if (!queues.has(queue)) note('state', where, 'its queue does not exist')
+  for (const [id, queueId, lane] of ids) {
+    const queue = queues.get(queueId)
+    const where = `queue ${queue?.name ?? queueId}, chunk ${id}`
+    if (queue === undefined) note('state', where, 'its queue does not exist')
     if (id < lastEnd) note('sequence', where, `overlaps the chunk before, which ends at ${lastEnd - 1}`)
-    const row = chunks.byId(queue, lane, id)
-    const bodies = chunks.bodies(id)
+    const row = attempt(() => chunks.byId(queueId, lane, id))
+    const bodies = attempt(() => chunks.bodies(id))
     const layout = bodies === undefined ? undefined : readLayout(bodies)
-    if (row === undefined) continue
+    if (row === undefined) {
+      note('structure', where, 'its state cannot be read')
+      continue
+    }
     lastEnd = id + row.count
-    if (keyed.has(queue) && row.keys === undefined) note('state', where, 'its keys are missing')
+    if (queue?.isKeyed === true && row.keys === undefined) note('state', where, 'its keys are missing')
     if (bodies === undefined || layout === undefined || layout.count !== row.count) {
-      note('state', where, bodies === undefined ? 'its bodies are missing' : 'its bodies do not fit its state')
+      note('state', where, bodies === undefined ? 'its bodies cannot be read' : 'its bodies do not fit its state')
       continue
     }
     let bytes = 0
@@ -130,25 +156,20 @@ export function checkOpenFile(db: DatabaseSync): FileReport {
     if (bytes !== row.bytes) note('state', where, `it counts ${row.bytes} bytes and holds ${bytes}`)
   }
   for (const sequence of planned) note('state', `message ${sequence}`, 'has a retry planned and is in no chunk')
-  for (const [id] of prepare<readonly [number]>(
-    db,
-    'select id from chunk where id not in (select id from state)',
-  ).all()) {
-    note('state', `chunk ${id}`, 'it has bodies and no state')
+  for (const [table, what] of [
+    ['chunk', 'bodies'],
+    ['chunk_keys', 'keys'],
+  ]) {
+    const stray = prepare<readonly [number]>(db, `select id from ${table} where id not in (select id from state)`)
+    for (const [id] of stray.all()) note('state', `chunk ${id}`, `it has ${what} and no state`)
   }
-  for (const [id] of prepare<readonly [number]>(
-    db,
-    'select id from chunk_keys where id not in (select id from state)',
-  ).all()) {
-    note('state', `chunk ${id}`, 'it has keys and no state')
-  }
+}
+
+function checkAside(db: DatabaseSync, note: Note): void {
   const aside = new AsideStore(db)
   for (const [sequence] of prepare<readonly [number]>(db, 'select sequence from aside').all()) {
     const body = aside.body(sequence)
     if (body === undefined) note('state', `message ${sequence}`, 'its body is missing')
     else if (!body.intact) note('checksum', `message ${sequence}`, 'it is damaged')
   }
-  if (version >= firstRecordCrcFormat) checkRecords(db, note)
-  if (version >= firstLogFormat) checkLogs(db, note)
-  return { ok: problems.length === 0, problems }
 }

@@ -1,10 +1,8 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { logRecordKey } from '../protocol/index.ts'
-import type { FileProblem } from './check-file.ts'
+import type { Note } from './check-file.ts'
 import { readLayout, recordIntact, recordStart } from './chunk-format.ts'
 import { prepare } from './statement.ts'
-
-type Note = (kind: FileProblem['kind'], where: string, detail: string) => void
 
 /** What is kept of one partition, counted from its chunks. */
 interface Count {

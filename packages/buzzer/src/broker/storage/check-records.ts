@@ -1,5 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite'
-import type { FileProblem } from './check-file.ts'
+import type { Note } from './check-file.ts'
 import { recordCrc } from './record-store.ts'
 import { prepare } from './statement.ts'
 
@@ -13,10 +13,7 @@ type Row = readonly [
 ]
 
 /** The records of the store: their checksums, and that every index finds them. */
-export function checkRecords(
-  db: DatabaseSync,
-  note: (kind: FileProblem['kind'], where: string, detail: string) => void,
-): void {
+export function checkRecords(db: DatabaseSync, note: Note): void {
   const declared = new Map<string, ReadonlySet<string>>()
   for (const [name, indexes] of prepare<readonly [string, string]>(db, 'select name, indexes from collection').all()) {
     declared.set(name, new Set(JSON.parse(indexes) as string[]))

@@ -1,12 +1,14 @@
 import { existsSync, rmSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { BuzzerError } from '../../message/index.ts'
+import type { QueueLimits } from '../../transport/index.ts'
 import { AsideStore, asideKinds } from './aside-store.ts'
 import { BrokerFile } from './broker-file.ts'
 import type { FileProblem } from './check-file.ts'
 import { mark, readLayout, recordIntact, recordStart, withoutGone } from './chunk-format.ts'
-import { ChunkStore } from './chunk-store.ts'
+import { type ChunkRow, ChunkStore } from './chunk-store.ts'
 import { attempt, copyTable, reachableKeys } from './damaged-table.ts'
+import { readKeys } from './message-key.ts'
 import { recordCrc } from './record-store.ts'
 import { salvageLogs } from './salvage-logs.ts'
 import { firstRecordCrcFormat, formatVersion, readAsPresent } from './schema.ts'
@@ -50,7 +52,7 @@ export function salvageFile(fromPath: string, toPath: string): SalvageReport {
   let from: DatabaseSync
   try {
     from = new DatabaseSync(fromPath, { readOnly: true })
-    from.prepare('select count(*) from queue').get()
+    from.prepare('select count(*) from sqlite_master').get()
   } catch (cause) {
     throw new BuzzerError(
       'BUZZER_NOT_A_BROKER_FILE',
@@ -61,12 +63,12 @@ export function salvageFile(fromPath: string, toPath: string): SalvageReport {
   const problems: FileProblem[] = []
   const version = attempt(() => prepare<readonly [number]>(from, 'pragma user_version').first()?.[0]) ?? formatVersion
   if (attempt(() => readAsPresent(from, version) ?? true) === undefined) {
-    problems.push({ kind: 'structure', where: 'table state', detail: 'some keys cannot be read' })
+    problems.push({ kind: 'structure', where: 'table state', detail: 'the keys cannot be read' })
   }
   const to = new BrokerFile({ path: toPath, durability: 'fsync', report: () => {} })
   try {
     to.begin()
-    copyTable(from, to.db, 'queue', ['id', 'name', 'options'], problems)
+    copyQueues(from, to.db, problems)
     copyTable(from, to.db, 'binding', ['topic', 'queue', 'match', 'exclusive'], problems)
     copyTable(from, to.db, 'collection', ['name', 'indexes', 'uniques'], problems)
     copyTable(from, to.db, 'held', ['sequence', 'queue', 'due', 'wait'], problems)
@@ -87,22 +89,49 @@ export function salvageFile(fromPath: string, toPath: string): SalvageReport {
   }
 }
 
+/** Where their table is damaged, the index of their names still names them. */
+function copyQueues(from: DatabaseSync, to: DatabaseSync, problems: FileProblem[]): void {
+  const before = problems.length
+  copyTable(from, to, 'queue', ['id', 'name', 'options'], problems)
+  if (problems.length === before) return
+  const named = attempt(() =>
+    prepare<readonly [number, string]>(from, 'select id, name from queue order by name').all(),
+  )
+  const anyKeys = 'select 1 from state join chunk_keys on chunk_keys.id = state.id where queue = ? limit 1'
+  const insert = prepare(to, 'insert or ignore into queue (id, name, options) values (?, ?, ?)')
+  for (const [id, name] of named ?? []) {
+    const isKeyed = attempt(() => prepare(from, anyKeys).first(id)) !== undefined
+    if (insert.run(id, name, isKeyed ? '{"orderBy":"key"}' : '{}') === 0) continue
+    problems.push({ kind: 'structure', where: `queue ${name}`, detail: 'its options are lost: declare it anew' })
+  }
+}
+
 function copyChunks(from: DatabaseSync, to: DatabaseSync, problems: FileProblem[]): number {
   const source = new ChunkStore(from)
   const target = new ChunkStore(to)
-  const queues = prepare<readonly [number]>(to, 'select id from queue')
+  const queues = prepare<readonly [number, string]>(to, 'select id, options from queue')
     .all()
-    .map(([id]) => id)
+    .map(([id, options]) => {
+      const limits = attempt(() => JSON.parse(options) as QueueLimits)
+      return { id, isKeyed: limits?.orderBy === 'key' }
+    })
+  const planned = new Set(
+    prepare<readonly [number]>(to, 'select sequence from held')
+      .all()
+      .map(([sequence]) => sequence),
+  )
   let messages = 0
   // The narrow rows know every chunk; only when they are damaged themselves the bodies are searched.
   const known = attempt(() => prepare<readonly [number]>(from, 'select id from state order by id').all())
   for (const id of known?.map(([id]) => id) ?? reachableKeys(from, 'chunk', 'id', problems)) {
     const bodies = attempt(() => source.bodies(id))
     const layout = bodies === undefined ? undefined : readLayout(bodies)
-    let owner: number | undefined
-    let row: ReturnType<ChunkStore['byId']>
+    let owner: (typeof queues)[number] | undefined
+    let row: ChunkRow | undefined
     for (const queue of queues) {
-      for (let lane = 0; lane < lanes && row === undefined; lane++) row = attempt(() => source.byId(queue, lane, id))
+      for (let lane = 0; lane < lanes && row === undefined; lane++) {
+        row = attempt(() => source.windowOfMarks(queue.id, lane, id - 1, 1).find(found => found.id === id))
+      }
       if (row === undefined) continue
       owner = queue
       break
@@ -130,14 +159,19 @@ function copyChunks(from: DatabaseSync, to: DatabaseSync, problems: FileProblem[
         continue
       }
       if (word & mark.open) word = (word & ~mark.open & ~mark.attempts) | Math.max(0, (word & mark.attempts) - 1)
+      // When its retry is due was not to be read: it is due now.
+      if (word & mark.held && !planned.delete(id + index)) word &= ~mark.held
       marks[index] = word
       bytes += recordStart(bodies, layout, index + 1) - recordStart(bodies, layout, index)
       live++
     }
     if (live === 0) continue
     messages += live
-    target.insert(owner, { ...row, bytes }, withoutGone(bodies, layout, marks), marks)
+    const left = withoutGone(bodies, layout, marks)
+    const keys = owner.isKeyed ? readKeys(left, readLayout(left) ?? layout) : undefined
+    target.insert(owner.id, { ...row, bytes, keys }, left, marks)
   }
+  for (const sequence of planned) target.unhold(sequence)
   return messages
 }
 

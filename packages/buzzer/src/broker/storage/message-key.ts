@@ -1,3 +1,9 @@
+import { recordKeyRange, recordPriority } from '../protocol/index.ts'
+import { type ChunkLayout, recordStart } from './chunk-format.ts'
+
+/** What a message without a key has, of priority 4. */
+const noKey = 4
+
 /**
  * Key and priority of a message as one number: 48 bits of a hash of the key, then 4 bits of priority. Two keys with one
  * hash wait for each other, which is slower and never wrong. A hash of 0 means: no key.
@@ -25,4 +31,14 @@ export function packedPriority(packed: number): number {
 /** 0: no key. */
 export function packedHash(packed: number): number {
   return Math.floor(packed / 16)
+}
+
+/** Of each message of a chunk, from its record; for those that are gone as if they had no key. */
+export function readKeys(bodies: Buffer, layout: ChunkLayout): Float64Array {
+  return Float64Array.from({ length: layout.count }, (_, index) => {
+    const start = recordStart(bodies, layout, index)
+    if (recordStart(bodies, layout, index + 1) <= start) return noKey
+    const { keyStart, keyEnd, hasKey } = recordKeyRange(bodies, start)
+    return packKey(bodies, keyStart, keyEnd, hasKey, recordPriority(bodies, start))
+  })
 }
