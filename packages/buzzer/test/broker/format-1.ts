@@ -4,7 +4,7 @@
  */
 import { crc32 } from 'node:zlib'
 import { DatabaseSync } from 'node:sqlite'
-import { packKey } from '../../src/broker/engine/message-key.ts'
+import { packKey } from '../../src/broker/storage/message-key.ts'
 import { ByteWriter, type DecodedMessage, encodeFirstRecord, recordKeyRange } from '../../src/broker/protocol/index.ts'
 import { AsideStore, asideKinds } from '../../src/broker/storage/aside-store.ts'
 import { encodeMarks, mark, writeBodies } from '../../src/broker/storage/chunk-format.ts'

@@ -9,7 +9,7 @@ export class Chunk {
   readonly count: number
   readonly marks: Uint32Array
   readonly enqueuedAt: number
-  /** Of key-ordered queues: key and priority of each message, see message-key.ts. */
+  /** Of key-ordered queues: key and priority of each message, see storage/message-key.ts. */
   readonly keys: Float64Array | undefined
   /** Messages that are not gone. */
   live = 0

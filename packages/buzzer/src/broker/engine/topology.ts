@@ -1,6 +1,6 @@
 import { BuzzerError } from '../../message/index.ts'
 import type { QueueLimits, Topology } from '../../transport/index.ts'
-import { recordKeyRange, recordPriority, toWireError, writeLockLost, writeReceiverEnded } from '../protocol/index.ts'
+import { recordPriority, toWireError, writeLockLost, writeReceiverEnded } from '../protocol/index.ts'
 import { readLayout, recordStart } from '../storage/chunk-format.ts'
 import type { Core } from './core.ts'
 import { readKeys } from '../storage/message-key.ts'

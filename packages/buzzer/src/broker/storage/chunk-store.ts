@@ -13,7 +13,7 @@ export interface ChunkRow {
   /** The earliest moment at which one of its messages may expire. */
   readonly expires: number | null
   readonly marks: Uint32Array
-  /** Of key-ordered queues: see engine/message-key.ts. */
+  /** Of key-ordered queues: see message-key.ts. */
   readonly keys: Float64Array | undefined
 }
 
