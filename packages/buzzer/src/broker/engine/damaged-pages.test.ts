@@ -13,7 +13,7 @@ const pageBytes = 4_096
 /** What an operator can act on. */
 const names = new Set(['BUZZER_FILE_DAMAGED', 'BUZZER_NOT_A_BROKER_FILE', 'BUZZER_FILE_TOO_NEW'])
 const queues = ['plain', 'ordered', 'other'] as const
-const rounds = 40
+const rounds = 24
 
 let folder: ReturnType<typeof temporaryFolder>
 let path: string
