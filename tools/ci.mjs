@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const bin = join(root, 'node_modules', '.bin')
-const totalLimitMs = 25 * 60_000
+const totalLimitMs = 45 * 60_000
 const startedAt = Date.now()
 const scratch = mkdtempSync(join(tmpdir(), 'buzzer-ci-'))
 /** The process group of the command that runs now; it must not outlive this one. */

@@ -100,7 +100,7 @@ export const time: readonly BusCase[] = [
       const Do = defineEvent<Work>(world.name('do'))
       const seen = world.seen<number>()
       const sender = await world.started(() => {})
-      const id = await sender.publish(Do, { n: 1 }, { delayMs: 400 + world.startMs })
+      const id = await sender.publish(Do, { n: 1 }, { delayMs: 1_000 + world.startMs })
       const listed = (await sender.admin.schedules({ limit: 1_000 })).items.find(one => one.messageId === id)
       assert.ok(listed === undefined || listed.type === Do.type)
       await world.started(bus => void bus.queue(world.name('q')).handle(Do, one => seen.add(one.n)))
@@ -117,10 +117,13 @@ export const time: readonly BusCase[] = [
       const Do = defineEvent<Work>(world.name('do'))
       const [lax, strict] = [world.name('lax'), world.name('strict')]
       const seen = world.seen<string>()
+      // Long enough for a busy machine to begin with it in time.
+      const ttlMs = 500 + world.startMs
+      let expiresAt = 0
       const bus = await world.started(bus => {
         bus.queue(lax).handle(Do, one => seen.add(`lax ${one.n}`))
         bus.queue(strict, { onExpired: 'dead-letter' }).handle(Do, async one => {
-          await new Promise(resolve => setTimeout(resolve, 80))
+          await new Promise(resolve => setTimeout(resolve, expiresAt + 20 - performance.now()))
           seen.add(`strict ${one.n}`)
         })
       })
@@ -131,7 +134,8 @@ export const time: readonly BusCase[] = [
       await bus.queue(lax).resume()
       await bus.queue(strict).resume()
       assert.equal((await world.deadLetters(bus, strict, 1))[0]?.reason, 'expired')
-      await bus.publish(Do, { n: 2 }, { ttlMs: 60 })
+      expiresAt = performance.now() + ttlMs
+      await bus.publish(Do, { n: 2 }, { ttlMs })
       assert.deepEqual((await seen.exactly(2)).toSorted(), ['lax 2', 'strict 2'])
     },
   },
