@@ -40,7 +40,9 @@ export const concurrency: readonly BusCase[] = [
       const Do = defineEvent<Work>(world.name('do'))
       const starts = world.seen<number>()
       const bus = await world.started(bus => {
-        bus.queue(world.name('q'), { rateLimit: { max: 4, perMs: 200 } }).handle(Do, () => starts.add(performance.now()))
+        bus
+          .queue(world.name('q'), { rateLimit: { max: 4, perMs: 200 } })
+          .handle(Do, () => starts.add(performance.now()))
       })
       await Promise.all(Array.from({ length: 14 }, (_, n) => bus.publish(Do, { n })))
       const times = await starts.exactly(14)
