@@ -63,6 +63,8 @@ class BrokerThread {
   readonly #loggers = new Set<Logger>()
   readonly #ended: Promise<void>
   readonly #pulse = newPulse()
+  /** What the thread says last may come when all sessions have ended. */
+  #lastLogger: Logger | undefined
   #sessions = 0
 
   constructor(place: BrokerPath, options: EngineOptions) {
@@ -95,6 +97,7 @@ class BrokerThread {
     }
     const { port1, port2 } = new MessageChannel()
     this.#loggers.add(logger)
+    this.#lastLogger = logger
     this.#post({ as: 'attach', port: port2, mayHost }, [port2])
     this.#sessions++
     const closed = new Promise<void>(resolve => {
@@ -117,7 +120,7 @@ class BrokerThread {
   #receive(message: FromBrokerThread): void {
     if (message.as === 'ping') return this.#post({ as: 'pong' })
     // One line for the process, not one for each transport.
-    const [logger] = this.#loggers
+    const [logger = this.#lastLogger] = this.#loggers
     logger?.[message.level]({ ...message.fields }, message.message)
   }
 
