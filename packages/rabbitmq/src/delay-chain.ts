@@ -2,6 +2,7 @@ import type { ControlChannel } from './control-channel.ts'
 import { delayLevels, levelMs, levelPattern } from './delay-keys.ts'
 import { isNotFound } from './errors.ts'
 import type { Names } from './names.ts'
+import { sealQueues } from './seal.ts'
 
 /**
  * Makes the levels of the delay chain up to `level`, if they are not there yet. Level n is a queue that holds what enters it
@@ -23,6 +24,7 @@ export async function makeDelayLevels(control: ControlChannel, names: Names, lev
     await control.run(channel => channel.bindQueue(name, name, levelPattern(at, 1)))
     await control.run(channel => channel.bindExchange(below, name, levelPattern(at, 0)))
   }
+  await sealQueues(control, names)
   await control.run(channel =>
     channel.assertExchange(names.delayMark(level), 'fanout', { durable: true, internal: true }),
   )

@@ -34,6 +34,8 @@ export interface Names {
   delay(level: number): string
   /** Exists when the delay chain is complete up to that level. */
   delayMark(level: number): string
+  /** Declared and deleted after other queues; see `seal.ts`. */
+  seal(id: string): string
   /** Where the delay chain ends. */
   readonly due: string
 }
@@ -61,6 +63,7 @@ export function namesWith(prefix: string): Names {
     turn: queue => checked(queue, ':turn'),
     delay: level => checked(`buzzer.delay.${level}`),
     delayMark: level => checked(`buzzer.delay.${level}:complete`),
+    seal: id => checked(`buzzer.seal.${id}`),
     due: `${prefix}buzzer.due`,
   }
 }

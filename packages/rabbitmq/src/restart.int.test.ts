@@ -1,11 +1,9 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { runCases, transportConformance } from 'buzzer/testing'
 import { service, startRabbitMq, type PrivateRabbitMq } from 'buzzer-servers'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { rabbitmq } from './rabbitmq.ts'
 
 const there = await service('rabbitmq')
-const youngMs = 7_000
 
 /** The cases that restart the broker, on a node of our own, which is killed each time. */
 describe.skipIf(there.url === undefined)('RabbitMQ killed and started again', () => {
@@ -21,8 +19,6 @@ describe.skipIf(there.url === undefined)('RabbitMQ killed and started again', ()
     patienceMs: 60_000,
     lateMs: 10_000,
     async restartBroker() {
-      // A quorum queue younger than that may come back from a kill without a leader: seen on 3.10.8 with amqplib alone.
-      await sleep(youngMs)
       await server.kill()
       await server.start()
     },

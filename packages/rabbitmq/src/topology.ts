@@ -6,6 +6,7 @@ import { inequivalence, isNotFound, queueNotFound, translated } from './errors.t
 import { bucketCount, bucketWords, type Names } from './names.ts'
 import { keyHeader } from './wire-message.ts'
 import type { ResolvedOptions } from './options.ts'
+import { sealQueues } from './seal.ts'
 import { checkDeclaration, isByNameAlone, optionNamed, queueArguments } from './queue-arguments.ts'
 import { type ServerBehaviour, unsupported } from './server-version.ts'
 
@@ -91,6 +92,7 @@ export class TopologyKeeper {
         for (const declaration of queues) if (!(await this.#exists(control, declaration))) missing.push(declaration)
         for (const binding of topology.bindings) if (binding.exclusive) await this.#own(control, binding)
         for (const declaration of missing) await this.#make(control, declaration)
+        if (missing.length > 0) await this.#seal(control)
         for (const { name, bases } of topology.topics) await this.#makeTopic(control, name, bases)
         for (const binding of topology.bindings) await this.#bind(control, binding)
       })
@@ -105,7 +107,7 @@ export class TopologyKeeper {
     this.forgetLayouts()
     if (this.#host.options.declare !== 'create') return
     await this.#withControl(async control => {
-      for (const declaration of this.#queues.values()) await this.#restoreQueue(control, declaration)
+      await this.#restoreQueues(control, this.#queues.values())
       for (const [name, bases] of this.#topics) await this.#makeTopic(control, name, [...bases])
       for (const binding of this.#bindings.values()) await this.#bind(control, binding)
     })
@@ -117,19 +119,33 @@ export class TopologyKeeper {
     this.#layouts.delete(queue)
     if (declaration === undefined || this.#host.options.declare !== 'create') return false
     await this.#withControl(async control => {
-      await this.#restoreQueue(control, declaration)
+      await this.#restoreQueues(control, [declaration])
       for (const binding of this.#bindings.values()) if (binding.queue === queue) await this.#bind(control, binding)
     })
     return true
   }
 
-  async #restoreQueue(control: ControlChannel, declaration: QueueDeclaration): Promise<void> {
+  async #restoreQueues(control: ControlChannel, declarations: Iterable<QueueDeclaration>): Promise<void> {
+    let isMade = false
+    for (const declaration of declarations) if (await this.#restoreQueue(control, declaration)) isMade = true
+    if (isMade) await this.#seal(control)
+  }
+
+  /** True when it was gone and has been made. */
+  async #restoreQueue(control: ControlChannel, declaration: QueueDeclaration): Promise<boolean> {
     try {
-      if (!(await this.#exists(control, declaration))) await this.#make(control, declaration)
+      if (await this.#exists(control, declaration)) return false
+      await this.#make(control, declaration)
+      return true
     } catch (error) {
       if (!isBuzzerError(error) || error.code !== 'BUZZER_TOPOLOGY_CONFLICT') throw error
       this.#host.logger.error({ error, queue: declaration.name }, 'a queue came back different from what was declared')
+      return false
     }
+  }
+
+  async #seal(control: ControlChannel): Promise<void> {
+    if (this.#host.options.queueType === 'quorum') await sealQueues(control, this.#host.names)
   }
 
   /**

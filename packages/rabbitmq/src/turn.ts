@@ -1,12 +1,19 @@
 import { type AmqpConnection, closeChannel } from './amqplib-connection.ts'
 import { ControlChannel } from './control-channel.ts'
 import { translated } from './errors.ts'
+import type { Names } from './names.ts'
 import { QueueConsumer } from './queue-consumer.ts'
 import type { ConsumerHost } from './queue-consumer.ts'
 import { outOfReachDeliveries } from './queue-arguments.ts'
+import { sealQueues } from './seal.ts'
 
 /** How often whoever has the turn looks whether the one before is gone. */
 const lookMs = 50
+
+/** What it needs of its transport. */
+export interface TurnHost extends ConsumerHost {
+  readonly names: Names
+}
 
 export interface TurnEvents {
   /** It is our turn, and nobody consumes the queue any more. */
@@ -26,13 +33,13 @@ export interface TurnEvents {
 export class Turn {
   readonly #queue: string
   readonly #turnQueue: string
-  readonly #host: ConsumerHost
+  readonly #host: TurnHost
   readonly #consumer: QueueConsumer<number>
   #events: TurnEvents | undefined
   #timer: unknown
   #tag: number | undefined
 
-  constructor(queue: string, serverQueue: string, turnQueue: string, host: ConsumerHost) {
+  constructor(queue: string, serverQueue: string, turnQueue: string, host: TurnHost) {
     this.#queue = serverQueue
     this.#turnQueue = turnQueue
     this.#host = host
@@ -85,7 +92,10 @@ export class Turn {
         }),
       )
       // Two tokens, made at the same moment, do no harm: only the active consumer gets any.
-      if (messageCount === 0 && consumerCount === 0) await publishToken(connection, this.#turnQueue)
+      if (messageCount === 0 && consumerCount === 0) {
+        await sealQueues(control, this.#host.names)
+        await publishToken(connection, this.#turnQueue)
+      }
     } catch (error) {
       throw translated(error, `the declaration of queue ${this.#turnQueue}`)
     } finally {
