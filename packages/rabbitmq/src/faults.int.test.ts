@@ -443,6 +443,80 @@ describe.skipIf(there.url === undefined)('faults of server and network', () => {
   )
 
   test(
+    'a queue without a leader does not keep the others from their work, is told of, and goes on when it has one',
+    async () => {
+      const states: (string | undefined)[] = []
+      let losses = 0
+      const transport = rabbitmq({ url: server.url, prefix: 'lead.', sendTimeoutMs: 60_000 })
+      await transport.connect({
+        bus: 'x',
+        instanceId: 'x',
+        clock: systemClock,
+        logger: silentLogger,
+        onState: (state, error) => {
+          // Two connections make one loss.
+          if (state === 'reconnecting' && states.at(-1) !== 'reconnecting') losses++
+          states.push(state === 'connected' ? error?.message : state)
+        },
+      })
+      const queues = ['good', 'bad', 'keyed', 'late'] as const
+      await transport.declare({
+        queues: queues.map(name => ({ name, orderBy: name === 'keyed' ? 'key' : 'none' })),
+        topics: [],
+        bindings: [],
+      })
+      const run = new Run({})
+      const attempts = new Map<string, number>()
+      for (const queue of queues) {
+        await transport.receive(
+          queue,
+          async ({ id, attempt }) => {
+            attempts.set(id, attempt)
+            return { as: 'ack' }
+          },
+          { maxInFlight: 10, orderBy: queue === 'keyed' ? 'key' : 'none' },
+        )
+      }
+      const leader = (call: 'stop_server' | 'restart_server'): Promise<string> =>
+        server.ctl('eval', `ra:${call}(quorum_queues, {'%2F_lead.bad', node()}).`)
+      await leader('stop_server')
+      await server.closeConnections()
+      await until(
+        () => states.at(-1)?.startsWith('queue bad cannot be consumed') === true,
+        () => states.join('\n'),
+      )
+      const lossesBefore = losses
+      const sent: string[] = []
+      // Longer than two of its trials.
+      for (let n = 0; n < 50; n++) {
+        for (const queue of ['good', 'keyed', 'late']) {
+          const message = run.message(queue, queue === 'keyed' ? 'k' : undefined)
+          sent.push(message.id)
+          await transport.send([message])
+        }
+        await sleep(100)
+      }
+      await until(
+        () => sent.every(id => attempts.has(id)),
+        () => `${attempts.size} of ${sent.length} came`,
+      )
+      expect(losses).toBe(lossesBefore)
+      expect(sent.map(id => attempts.get(id))).toEqual(sent.map(() => 1))
+      await leader('restart_server')
+      const message = run.message('bad')
+      await transport.send([message])
+      await until(
+        () => attempts.get(message.id) !== undefined,
+        () => states.join('\n'),
+      )
+      expect(losses).toBe(lossesBefore)
+      expect(states.at(-1)).toBeUndefined()
+      await transport.close()
+    },
+    patient,
+  )
+
+  test(
     'a consumer that does nothing holds no more than its share in memory',
     async () => {
       const transport = rabbitmq({ url: server.url, prefix: 'slow.' })

@@ -28,6 +28,7 @@ export interface OrderedReceiverOptions {
  */
 export class OrderedReceiver implements RabbitReceiver {
   readonly queue: string
+  readonly serverQueues: readonly string[]
   readonly #host: ReceiverHost
   readonly #onDelivery: OnDelivery
   readonly #lanes: readonly Lane[]
@@ -41,12 +42,13 @@ export class OrderedReceiver implements RabbitReceiver {
   readonly #cancels = new Map<Lane, number>()
 
   constructor(queue: string, onDelivery: OnDelivery, host: ReceiverHost, options: OrderedReceiverOptions) {
-    const { serverQueues, orderBy, maxInFlight } = options
+    const { serverQueues, orderBy, maxInFlight, turn } = options
     this.queue = queue
+    this.serverQueues = turn === undefined ? serverQueues : [turn.queue, ...serverQueues]
     this.#host = host
     this.#onDelivery = onDelivery
     this.#maxInFlight = orderBy === 'queue' ? 1 : maxInFlight
-    this.#turn = options.turn
+    this.#turn = turn
     const prefetch = orderBy === 'queue' ? 1 : Math.max(maxInFlight, laneWindow)
     this.#lanes = serverQueues.map(
       name =>

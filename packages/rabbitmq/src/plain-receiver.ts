@@ -10,6 +10,7 @@ import { decodeMessage } from './wire-message.ts'
 /** Deliveries as they come, up to `maxInFlight` at once, in no order. */
 export class PlainReceiver implements RabbitReceiver, Settler {
   readonly queue: string
+  readonly serverQueues: readonly string[]
   readonly #host: ReceiverHost
   readonly #onDelivery: OnDelivery
   readonly #consumer: QueueConsumer<OpenDelivery>
@@ -20,6 +21,7 @@ export class PlainReceiver implements RabbitReceiver, Settler {
 
   constructor(queue: string, serverQueue: string, maxInFlight: number, onDelivery: OnDelivery, host: ReceiverHost) {
     this.queue = queue
+    this.serverQueues = [serverQueue]
     this.#host = host
     this.#onDelivery = onDelivery
     this.#consumer = new QueueConsumer(serverQueue, queue, maxInFlight, host, {

@@ -1,4 +1,4 @@
-import { BuzzerError, type Clock, hasCode, isBuzzerError, type Logger, silentLogger, systemClock } from 'buzzer'
+import { BuzzerError, type Clock, type Logger, silentLogger, systemClock } from 'buzzer'
 import type {
   Capabilities,
   OutgoingMessage,
@@ -17,6 +17,7 @@ import { type RabbitMqOptions, type ResolvedOptions, resolveOptions } from './op
 import { OrderedReceiver } from './ordered-receiver.ts'
 import { PlainReceiver } from './plain-receiver.ts'
 import { Publisher } from './publisher.ts'
+import { ReceiverRecovery } from './receiver-recovery.ts'
 import type { RabbitReceiver, ReceiverHost } from './receiver.ts'
 import { Routes } from './routes.ts'
 import { type ServerBehaviour, serverBehaviour, unsupported } from './server-version.ts'
@@ -62,6 +63,7 @@ export class RabbitMq implements RabbitMqTransport, ReceiverHost {
   readonly random: () => number = Math.random
   readonly #routes: Routes
   readonly #receivers = new Set<RabbitReceiver>()
+  readonly #recovery: ReceiverRecovery
   #publisher: Publisher | undefined
   /** For delayed retries: they neither wait for the user's sends nor hold them up. */
   #copies: Publisher | undefined
@@ -86,6 +88,7 @@ export class RabbitMq implements RabbitMqTransport, ReceiverHost {
     const maxHeaderBytes = (): number => this.#maxHeaderBytes
     const logger = (): Logger => this.logger
     const behaviour = (): ServerBehaviour => this.behaviour
+    this.#recovery = new ReceiverRecovery(this)
     this.limits = {
       maxMessageBytes: options.maxMessageBytes,
       get maxHeaderBytes() {
@@ -202,11 +205,10 @@ export class RabbitMq implements RabbitMqTransport, ReceiverHost {
   }
 
   #link(purpose: 'consume' | 'publish', onOpen: (connection: AmqpConnection) => Promise<void>): Link {
-    const { bus, instanceId } = this.#context as TransportContext
     return new Link({
       clock: this.clock,
       random: this.random,
-      open: () => this.#openNext(`${bus}.${instanceId} ${purpose}`),
+      open: () => this.#openNext(this.#connectionName(purpose)),
       onOpen,
       onReady: () => this.#ready(),
       onLost: error => this.#lost(purpose, error),
@@ -215,6 +217,12 @@ export class RabbitMq implements RabbitMqTransport, ReceiverHost {
         this.#context?.onState?.('lost', error)
       },
     })
+  }
+
+  /** As the server shows it. */
+  #connectionName(purpose: string): string {
+    const { bus, instanceId } = this.#context as TransportContext
+    return `${bus}.${instanceId} ${purpose}`
   }
 
   #openNext(name: string): Promise<AmqpConnection> {
@@ -243,14 +251,10 @@ export class RabbitMq implements RabbitMqTransport, ReceiverHost {
   /** One of the connections is ready. */
   #ready(): void {
     if (!this.#wasConnected || this.#consuming?.isReady !== true) return
-    for (const receiver of this.#receivers) {
-      receiver.reopen().catch((error: unknown) => {
-        if (!hasCode(error, 'BUZZER_DISCONNECTED')) this.ended(receiver, asBuzzerError(error))
-      })
-    }
+    this.#recovery.reopen(this.#receivers)
     if (this.#publishing?.isReady !== true) return
     for (const publisher of this.#publishers) publisher.resume()
-    this.#context?.onState?.('connected')
+    this.#tellConnected()
   }
 
   #lost(purpose: 'consume' | 'publish', error: Error): void {
@@ -258,12 +262,18 @@ export class RabbitMq implements RabbitMqTransport, ReceiverHost {
     if (purpose === 'consume') {
       this.#control = undefined
       this.topology.forgetLayouts()
+      this.#recovery.lost(error)
       for (const receiver of this.#receivers) receiver.lost(`the connection was lost (${error.message})`)
     } else {
       this.#blockedBecause = undefined
       for (const publisher of this.#publishers) publisher.lost()
     }
     this.#context?.onState?.('reconnecting', disconnected(error.message, error))
+  }
+
+  /** And what is wrong all the same, if anything is. */
+  #tellConnected(): void {
+    this.#context?.onState?.('connected', this.#blockedBecause ?? this.#recovery.trouble)
   }
 
   #reopenPublisher(publisher: Publisher): void {
@@ -280,7 +290,7 @@ export class RabbitMq implements RabbitMqTransport, ReceiverHost {
     if (reason === undefined) {
       this.#blockedBecause = undefined
       this.logger.info({}, 'rabbitmq takes messages again')
-      this.#context?.onState?.('connected')
+      this.#tellConnected()
       return
     }
     this.#blockedBecause = new BuzzerError(
@@ -291,7 +301,7 @@ export class RabbitMq implements RabbitMqTransport, ReceiverHost {
       },
     )
     this.logger.warn({ reason }, 'rabbitmq takes no messages for now: sends wait')
-    this.#context?.onState?.('connected', this.#blockedBecause)
+    this.#tellConnected()
   }
 
   async declare(topology: Parameters<Transport['declare']>[0]): Promise<void> {
@@ -391,6 +401,7 @@ export class RabbitMq implements RabbitMqTransport, ReceiverHost {
     this.#state = 'closed'
     const receivers = [...this.#receivers]
     this.#receivers.clear()
+    this.#recovery.close()
     await Promise.all(receivers.map(receiver => receiver.end()))
     await Promise.all(this.#publishers.map(publisher => publisher.close(closePatienceMs)))
     await Promise.all([this.#publishing?.close(goodbyeMs), this.#consuming?.close(goodbyeMs)])
@@ -407,6 +418,14 @@ export class RabbitMq implements RabbitMqTransport, ReceiverHost {
     return this.#consuming?.connection
   }
 
+  openTrial(): Promise<AmqpConnection> {
+    return this.#openNext(this.#connectionName('trial'))
+  }
+
+  onTrouble(): void {
+    if (this.#consuming?.isReady === true && this.#publishing?.isReady === true) this.#tellConnected()
+  }
+
   sendCopy(copy: OutgoingMessage, attempts: number): Promise<void> {
     return this.#copies?.send([copy], undefined, attempts) ?? Promise.reject(this.#notRunning())
   }
@@ -418,6 +437,7 @@ export class RabbitMq implements RabbitMqTransport, ReceiverHost {
 
   ended(receiver: RabbitReceiver, error: BuzzerError): void {
     if (!this.#receivers.delete(receiver)) return
+    this.#recovery.forget(receiver)
     void receiver.end()
     this.logger.error({ error, queue: receiver.queue }, error.message)
     // The connection is as it was; the error is news all the same.
@@ -426,6 +446,7 @@ export class RabbitMq implements RabbitMqTransport, ReceiverHost {
 
   stopped(receiver: RabbitReceiver): void {
     this.#receivers.delete(receiver)
+    this.#recovery.forget(receiver)
   }
 
   get #isClosed(): boolean {
@@ -446,10 +467,4 @@ function noTransactions(feature: string): BuzzerError {
   return unsupported(`there are no ${feature}; nearest alternative: the bus option \`store\`, whose outbox does it`, {
     feature,
   })
-}
-
-function asBuzzerError(error: unknown): BuzzerError {
-  return isBuzzerError(error)
-    ? error
-    : new BuzzerError('BUZZER_BROKER_FAILED', 'a receiver ended over a defect', { cause: error })
 }

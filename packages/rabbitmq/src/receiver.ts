@@ -22,6 +22,8 @@ export interface ReceiverHost extends ConsumerHost, SettlingHost {
 /** A receiver, as its transport sees it. */
 export interface RabbitReceiver extends Receiver {
   readonly queue: string
+  /** What it consumes, by the names at the server. */
+  readonly serverQueues: readonly string[]
   /** Deliveries in the hands of this process. */
   readonly openCount: number
   open(): Promise<void>

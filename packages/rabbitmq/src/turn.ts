@@ -31,8 +31,9 @@ export interface TurnEvents {
  * removes a dead consumer and puts back what it held in one step, so nothing can be overtaken.
  */
 export class Turn {
-  readonly #queue: string
-  readonly #turnQueue: string
+  /** The name of its own queue at the server. */
+  readonly queue: string
+  readonly #guardedQueue: string
   readonly #host: TurnHost
   readonly #consumer: QueueConsumer<number>
   #events: TurnEvents | undefined
@@ -40,8 +41,8 @@ export class Turn {
   #tag: number | undefined
 
   constructor(queue: string, serverQueue: string, turnQueue: string, host: TurnHost) {
-    this.#queue = serverQueue
-    this.#turnQueue = turnQueue
+    this.queue = turnQueue
+    this.#guardedQueue = serverQueue
     this.#host = host
     this.#consumer = new QueueConsumer<number>(turnQueue, queue, 1, host, {
       accept: (_, tag) => tag,
@@ -82,7 +83,7 @@ export class Turn {
     const control = new ControlChannel(connection)
     try {
       const { messageCount, consumerCount } = await control.run(channel =>
-        channel.assertQueue(this.#turnQueue, {
+        channel.assertQueue(this.queue, {
           durable: true,
           arguments: {
             'x-queue-type': 'quorum',
@@ -94,10 +95,10 @@ export class Turn {
       // Two tokens, made at the same moment, do no harm: only the active consumer gets any.
       if (messageCount === 0 && consumerCount === 0) {
         await sealQueues(control, this.#host.names)
-        await publishToken(connection, this.#turnQueue)
+        await publishToken(connection, this.queue)
       }
     } catch (error) {
-      throw translated(error, `the declaration of queue ${this.#turnQueue}`)
+      throw translated(error, `the declaration of queue ${this.queue}`)
     } finally {
       await control.close()
     }
@@ -121,7 +122,7 @@ export class Turn {
     if (connection === undefined) return false
     const control = new ControlChannel(connection)
     try {
-      const { consumerCount } = await control.run(channel => channel.checkQueue(this.#queue))
+      const { consumerCount } = await control.run(channel => channel.checkQueue(this.#guardedQueue))
       return consumerCount === 0
     } finally {
       await control.close()
