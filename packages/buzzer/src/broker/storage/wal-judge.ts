@@ -37,6 +37,13 @@ function add(sum: Sum, bytes: Buffer, from: number, to: number, bigEndian: boole
   sum.second = second
 }
 
+/**
+ * An owner may write on while its file is judged: a frame that is read when half of it is written looks broken, and those
+ * read after it are whole; or the file begins anew, its old frames behind the new ones. Damage is what is found twice in the
+ * same place. What is somewhere else each of these times is an owner at work.
+ */
+const mostRounds = 10
+
 export function judgeWal(path: string): WalVerdict {
   let file: number
   try {
@@ -45,13 +52,18 @@ export function judgeWal(path: string): WalVerdict {
     return { frames: 0, lostCommits: 0 }
   }
   try {
+    let before: { readonly header: Buffer; readonly frames: number } | undefined
     for (let round = 1; ; round++) {
       const size = fstatSync(file).size
       if (size < headerBytes) return { frames: 0, lostCommits: 0 }
       const header = readHeader(file)
       const verdict = walk(file, size, header)
-      // An owner that begins the file anew while it is judged writes over the frames, the header first.
-      if (verdict.lostCommits === 0 || round === 3 || header.equals(readHeader(file))) return verdict
+      const { frames, lostCommits } = verdict
+      if (lostCommits < 2) return verdict
+      const isSameFile = header.equals(readHeader(file))
+      if (isSameFile && before?.frames === frames && before.header.equals(header)) return verdict
+      if (round === mostRounds) return { frames, lostCommits: 0 }
+      before = { header, frames }
     }
   } finally {
     closeSync(file)
