@@ -2,6 +2,7 @@ import { closeSync, existsSync, fsyncSync, openSync, readSync, rmSync, statSync,
 import { dirname } from 'node:path'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { BuzzerError, type LogFields } from '../../message/index.ts'
+import { addDefinitionCrc, checkDefinitions } from './definitions.ts'
 import { applicationId, formatVersion, migrations, schema } from './schema.ts'
 import { syncFolder } from './folder.ts'
 import { refuseOldSqlite, sqliteVersion } from './sqlite-version.ts'
@@ -128,7 +129,11 @@ export class BrokerFile {
     try {
       db = new DatabaseSync(path, { timeout: busyMs })
       this.db = db
+      addDefinitionCrc(db)
       this.#open(isNew)
+      checkDefinitions(db, (_, where, detail) => {
+        throw fileDamaged(`${where}: ${detail}`, path)
+      })
       this.#begin = db.prepare('begin immediate')
       this.#commit = db.prepare('commit')
       this.#rollback = db.prepare('rollback')

@@ -8,7 +8,8 @@ import { ChunkStore } from './chunk-store.ts'
 import { attempt } from './damaged-table.ts'
 import { firstLogFormat } from './log-schema.ts'
 import { checkRecords } from './check-records.ts'
-import { applicationId, firstRecordCrcFormat, formatVersion, readAsPresent } from './schema.ts'
+import { addDefinitionCrc, checkDefinitions } from './definitions.ts'
+import { applicationId, firstCrcFormat, formatVersion, readAsPresent } from './schema.ts'
 import type { QueueLimits } from '../../transport/index.ts'
 import { prepare } from './statement.ts'
 import { judgeWal } from './wal-judge.ts'
@@ -102,7 +103,13 @@ export function checkOpenFile(db: DatabaseSync): FileReport {
     checkChunks(db, note)
   })
   look('scheduled messages and dead letters', () => checkAside(db, note))
-  if (version >= firstRecordCrcFormat) look('records', () => checkRecords(db, note))
+  if (version >= firstCrcFormat) {
+    look('definitions', () => {
+      addDefinitionCrc(db)
+      checkDefinitions(db, note)
+    })
+    look('records', () => checkRecords(db, note))
+  }
   if (version >= firstLogFormat) look('logs', () => checkLogs(db, note))
   return { ok: problems.length === 0, problems }
 }

@@ -55,8 +55,11 @@ export class LogStore {
     const place = 'select first, last, last_time, bytes from log_chunk where stream = ? and partition = ?'
     const chunk = 'select id, first, last, bodies from log_chunk where stream = ? and partition = ?'
     this.#streams = prepare(db, 'select id, name, options from stream order by id')
-    this.#insertStream = prepare(db, 'insert into stream (id, name, options) values (?, ?, ?)')
-    this.#updateStream = prepare(db, 'update stream set options = ? where id = ?')
+    this.#insertStream = prepare(
+      db,
+      'insert into stream (id, name, options, crc) values (?1, ?2, ?3, definition_crc(?1, ?2, ?3))',
+    )
+    this.#updateStream = prepare(db, 'update stream set options = ?1, crc = definition_crc(id, name, ?1) where id = ?2')
     this.#deleteStream = prepare(db, 'delete from stream where id = ?')
     this.#partitions = prepare(
       db,

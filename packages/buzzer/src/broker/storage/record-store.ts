@@ -116,7 +116,10 @@ export class RecordStore {
        order by i.value, i.id limit ?`,
     )
     this.#lease = prepare(db, 'update record set lease_owner = ?, lease_until = ? where collection = ? and id = ?')
-    this.#saveCollection = prepare(db, 'insert or replace into collection (name, indexes, uniques) values (?, ?, ?)')
+    this.#saveCollection = prepare(
+      db,
+      'insert or replace into collection (name, indexes, uniques, crc) values (?1, ?2, ?3, definition_crc(?1, ?2, ?3))',
+    )
     this.#indexes = prepare(db, 'select indexes from record where collection = ? and id = ?')
     this.#backfill = prepare(db, 'select id, indexes from record where collection = ?')
     this.#expired = prepare(db, 'select collection, id from record where expires_at <= ? limit ?')

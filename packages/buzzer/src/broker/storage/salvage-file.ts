@@ -8,10 +8,11 @@ import type { FileProblem } from './check-file.ts'
 import { mark, readLayout, recordIntact, recordStart, withoutGone } from './chunk-format.ts'
 import { type ChunkRow, ChunkStore } from './chunk-store.ts'
 import { attempt, copyTable, reachableKeys } from './damaged-table.ts'
+import { addDefinitionCrc, checkDefinitions, sealDefinitions } from './definitions.ts'
 import { readKeys } from './message-key.ts'
 import { recordCrc } from './record-store.ts'
 import { salvageLogs } from './salvage-logs.ts'
-import { firstRecordCrcFormat, formatVersion, readAsPresent } from './schema.ts'
+import { firstCrcFormat, formatVersion, readAsPresent } from './schema.ts'
 import { prepare } from './statement.ts'
 
 export interface SalvageReport {
@@ -68,14 +69,17 @@ export function salvageFile(fromPath: string, toPath: string): SalvageReport {
   const to = new BrokerFile({ path: toPath, durability: 'fsync', report: () => {} })
   try {
     to.begin()
+    if (version >= firstCrcFormat) noteDamagedDefinitions(from, problems)
     copyQueues(from, to.db, problems)
     copyTable(from, to.db, 'binding', ['topic', 'queue', 'match', 'exclusive'], problems)
     copyTable(from, to.db, 'collection', ['name', 'indexes', 'uniques'], problems)
+    to.db.exec(dropSenseless)
     copyTable(from, to.db, 'held', ['sequence', 'queue', 'due', 'wait'], problems)
     const messages = copyChunks(from, to.db, problems) + copyAside(from, to.db, problems)
     const records = copyRecords(from, to.db, version, problems)
     const logRecords = salvageLogs(from, to.db, problems)
     to.db.exec("insert or ignore into meta (name, value) select 'next_queue', coalesce(max(id), 0) + 1 from queue")
+    to.db.exec(sealDefinitions)
     to.commit()
     to.tidy()
     to.close()
@@ -89,20 +93,51 @@ export function salvageFile(fromPath: string, toPath: string): SalvageReport {
   }
 }
 
+/** What is no JSON any more: nobody could open the file with it. A collection is declared again by whoever uses it. */
+const dropSenseless = `
+  delete from binding where match <> '' and not json_valid(match);
+  delete from collection where not (json_valid(indexes) and json_valid(uniques));`
+
+/** They are kept as they are now, for others to judge: a queue with a wrong letter in its name still has its messages. */
+function noteDamagedDefinitions(from: DatabaseSync, problems: FileProblem[]): void {
+  attempt(() => {
+    addDefinitionCrc(from)
+    checkDefinitions(from, (kind, where, detail) =>
+      problems.push({
+        kind,
+        where,
+        detail: `${detail}; what of it still makes sense is kept: look whether it is right`,
+      }),
+    )
+  })
+}
+
 /** Where their table is damaged, the index of their names still names them. */
 function copyQueues(from: DatabaseSync, to: DatabaseSync, problems: FileProblem[]): void {
   const before = problems.length
   copyTable(from, to, 'queue', ['id', 'name', 'options'], problems)
-  if (problems.length === before) return
-  const named = attempt(() =>
-    prepare<readonly [number, string]>(from, 'select id, name from queue order by name').all(),
-  )
+  const readable = problems.length === before
+  const named = readable
+    ? prepare<readonly [number, string]>(to, 'select id, name from queue where not json_valid(options)').all()
+    : attempt(() => prepare<readonly [number, string]>(from, 'select id, name from queue order by name').all())
   const anyKeys = 'select 1 from state join chunk_keys on chunk_keys.id = state.id where queue = ? limit 1'
-  const insert = prepare(to, 'insert or ignore into queue (id, name, options) values (?, ?, ?)')
-  for (const [id, name] of named ?? []) {
+  const write = prepare(
+    to,
+    `insert into queue (id, name, options) values (?, ?, ?)
+     on conflict (id) do update set options = excluded.options where not json_valid(options) on conflict do nothing`,
+  )
+  const rescue = (id: number, name: string, detail: string): void => {
     const isKeyed = attempt(() => prepare(from, anyKeys).first(id)) !== undefined
-    if (insert.run(id, name, isKeyed ? '{"orderBy":"key"}' : '{}') === 0) continue
-    problems.push({ kind: 'structure', where: `queue ${name}`, detail: 'its options are lost: declare it anew' })
+    if (write.run(id, name, isKeyed ? '{"orderBy":"key"}' : '{}') === 0) return
+    problems.push({ kind: 'structure', where: `queue ${name}`, detail })
+  }
+  for (const [id, name] of named ?? []) rescue(id, name, 'its options are lost: declare it anew')
+  const owners = attempt(() =>
+    prepare<readonly [number]>(from, 'select queue from state union select queue from aside where queue > 0').all(),
+  )
+  const isKnown = prepare(to, 'select 1 from queue where id = ?')
+  for (const [id] of owners ?? []) {
+    if (isKnown.first(id) === undefined) rescue(id, `lost-${id}`, 'its name is lost: its messages wait under this one')
   }
 }
 
@@ -195,7 +230,7 @@ function copyAside(from: DatabaseSync, to: DatabaseSync, problems: FileProblem[]
 
 function copyRecords(from: DatabaseSync, to: DatabaseSync, version: number, problems: FileProblem[]): number {
   const columns = 'collection, id, version, value, indexes, updated_at, expires_at'
-  const crc = version < firstRecordCrcFormat ? 'null' : 'crc'
+  const crc = version < firstCrcFormat ? 'null' : 'crc'
   const read = prepare<RecordRow>(from, `select ${columns}, ${crc} from record where rowid = ?`)
   const write = prepare(to, `insert or replace into record (${columns}, crc) values (?, ?, ?, ?, ?, ?, ?, ?)`)
   const index = prepare(to, 'insert or ignore into record_index (collection, name, value, id) values (?, ?, ?, ?)')

@@ -20,6 +20,7 @@ export function salvageLogs(from: DatabaseSync, to: DatabaseSync, problems: File
   const version = attempt(() => prepare<readonly [number]>(from, 'pragma user_version').first()?.[0]) ?? 0
   if (version < firstLogFormat) return 0
   copyTable(from, to, 'stream', ['id', 'name', 'options'], problems)
+  to.exec("update stream set options = '{}' where not json_valid(options)")
   copyTable(from, to, 'log_producer', ['stream', 'name', 'epoch', 'last_sequence'], problems)
   const place = ['partition', 'position', 'time'] as const
   copyTable(from, to, 'log_produced', ['stream', 'name', 'sequence', ...place], problems)
@@ -33,8 +34,11 @@ export function salvageLogs(from: DatabaseSync, to: DatabaseSync, problems: File
       .map(({ id, options: text }) => [id, JSON.parse(text) as { keyIndex?: boolean; partitions?: number }]),
   )
   const rows = new Map<string, { -readonly [K in keyof PartitionRow]: number }>()
-  for (const row of attempt(() => new LogStore(from).partitions()) ?? []) {
-    if (options.has(row.stream)) rows.set(`${row.stream}/${row.partition}`, { ...row, bytes: 0 })
+  const partitions = 'select stream, partition, first, next, last_time from log_partition'
+  for (const [stream, partition, first, next, lastTime] of attempt(() =>
+    prepare<readonly [number, number, number, number, number]>(from, partitions).all(),
+  ) ?? []) {
+    if (options.has(stream)) rows.set(`${stream}/${partition}`, { stream, partition, first, next, lastTime, bytes: 0 })
   }
   for (const [stream, { partitions = 1 }] of options) {
     for (let partition = 0; partition < partitions; partition++) {

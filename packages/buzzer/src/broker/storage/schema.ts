@@ -1,12 +1,13 @@
 import type { DatabaseSync } from 'node:sqlite'
+import { definitionCrcSchema, sealDefinitions } from './definitions.ts'
 import { logSchema } from './log-schema.ts'
 
 /** "BZZR". */
 export const applicationId = 0x425a5a52
 /** `user_version` of the files this code writes. */
 export const formatVersion = 3
-/** The first format whose records of the store have checksums. */
-export const firstRecordCrcFormat = 3
+/** The first format whose definitions and records of the store have checksums. */
+export const firstCrcFormat = 3
 /** The first format whose chunks have their keys in a table of their own. */
 const firstKeysTableFormat = 3
 
@@ -15,11 +16,12 @@ export const migrations: readonly string[] = [
   // The event logs. Records of messages may have the layout of protocol/record-layout.ts from now on; those in the file
   // stay as they are: both are read.
   logSchema,
-  // Checksums for records of the store; those written before have none. Keys leave the rows of `state`.
+  // Checksums for definitions, and for records of the store; records written before have none. Keys leave the rows of `state`.
   `alter table record add column crc integer;
    create table chunk_keys (id integer primary key, keys blob not null);
    insert into chunk_keys select id, keys from state where keys is not null;
-   alter table state drop column keys;`,
+   alter table state drop column keys;
+   ${definitionCrcSchema} ${sealDefinitions}`,
 ]
 
 /**
@@ -34,6 +36,7 @@ export const migrations: readonly string[] = [
  * - `held` are delayed retries: the message stays in its chunk, marked.
  * - `aside` are messages outside the chunks: scheduled (kind 1; queue 0 when bound for a topic) and dead (kind 2).
  * - `session` rows with `local` = 1 belong to sessions that cannot come back with open deliveries.
+ * - `crc` of `queue`, `binding`, `collection` and `stream`: see definitions.ts.
  * - `record.crc` is over version, collection, id and value; null in rows that are older than format 3.
  * - `seen` are hashes of deduplication keys, in buckets of time that are dropped whole.
  */
@@ -83,7 +86,8 @@ create table record_index (
   collection text not null, name text not null, value not null, id text not null,
   primary key (collection, name, value, id)
 ) without rowid;
-${logSchema}`
+${logSchema}
+${definitionCrcSchema}`
 
 /** Gives a connection that only reads the tables of the present format, whatever format the file has. */
 export function readAsPresent(db: DatabaseSync, version: number): void {

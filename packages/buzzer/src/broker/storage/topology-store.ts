@@ -31,14 +31,21 @@ export class TopologyStore {
   constructor(db: DatabaseSync) {
     this.#queues = prepare(db, 'select id, name, options from queue order by id')
     this.#bindings = prepare(db, 'select topic, queue, match, exclusive from binding')
-    this.#insertQueue = prepare(db, 'insert into queue (id, name, options) values (?, ?, ?)')
-    this.#updateQueue = prepare(db, 'update queue set options = ? where id = ?')
+    this.#insertQueue = prepare(
+      db,
+      'insert into queue (id, name, options, crc) values (?1, ?2, ?3, definition_crc(?1, ?2, ?3))',
+    )
+    this.#updateQueue = prepare(db, 'update queue set options = ?1, crc = definition_crc(id, name, ?1) where id = ?2')
     this.#deleteQueue = [
       prepare(db, 'delete from queue where id = ?'),
       prepare(db, 'delete from binding where queue = ?'),
       prepare(db, 'delete from seen where queue = ?'),
     ]
-    this.#bind = prepare(db, 'insert or replace into binding (topic, queue, match, exclusive) values (?, ?, ?, ?)')
+    this.#bind = prepare(
+      db,
+      `insert or replace into binding (topic, queue, match, exclusive, crc)
+       values (?1, ?2, ?3, ?4, definition_crc(?1, ?2, ?3, ?4))`,
+    )
     this.#unbind = prepare(db, 'delete from binding where topic = ? and queue = ?')
     this.#meta = prepare(db, 'select value from meta where name = ?')
     this.#setMeta = prepare(db, 'insert or replace into meta (name, value) values (?, ?)')
