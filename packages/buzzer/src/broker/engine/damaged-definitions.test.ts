@@ -28,24 +28,24 @@ function change(sql: string): void {
 }
 
 /** As a disk might do it, the name by which the damage is told of, and the queue whose messages are saved. */
-const flips: readonly (readonly [sql: string, name: string, queue?: string])[] = [
-  ["update queue set name = 'fleetIng'", 'queue "fleetIng"', 'fleetIng'],
-  ["update queue set options = replace(options, '7', '5')", 'queue "fleeting"'],
-  ["update queue set options = replace(options, '}', '{')", 'queue "fleeting"'],
-  ["update queue set id = id + 2 where name = 'fleeting'", 'queue "fleeting"', 'lost-1'],
-  ["update binding set topic = 'orderee'", 'binding of topic "orderee"'],
-  ['update binding set exclusive = 1', 'binding of topic "ordered"'],
-  ["update binding set match = replace(match, '{', 'z')", 'binding of topic "ordered"'],
-  ["update collection set indexes = replace(indexes, 'at', 'au')", 'collection "orders"'],
-  ["update collection set uniques = '[}'", 'collection "orders"'],
-  ["update stream set name = 'eventc'", 'log "eventc"'],
-  ["update stream set options = options || 'z'", 'log "events"'],
+const flips: readonly { readonly sql: string; readonly name: string; readonly queue?: string }[] = [
+  { sql: "update queue set name = 'fleetIng'", name: 'queue "fleetIng"', queue: 'fleetIng' },
+  { sql: "update queue set options = replace(options, '7', '5')", name: 'queue "fleeting"' },
+  { sql: "update queue set options = replace(options, '}', '{')", name: 'queue "fleeting"' },
+  { sql: "update queue set id = id + 2 where name = 'fleeting'", name: 'queue "fleeting"', queue: 'lost-1' },
+  { sql: "update binding set topic = 'orderee'", name: 'binding of topic "orderee"' },
+  { sql: 'update binding set exclusive = 1', name: 'binding of topic "ordered"' },
+  { sql: "update binding set match = replace(match, '{', 'z')", name: 'binding of topic "ordered"' },
+  { sql: "update collection set indexes = replace(indexes, 'at', 'au')", name: 'collection "orders"' },
+  { sql: "update collection set uniques = '[}'", name: 'collection "orders"' },
+  { sql: "update stream set name = 'eventc'", name: 'log "eventc"' },
+  { sql: "update stream set options = options || 'z'", name: 'log "events"' },
 ]
 
 describe('a definition that is not what was written', () => {
   it.each(flips)(
-    '%s: the file is refused by its name, check finds it, salvage brings the rest',
-    (sql, name, queue = 'fleeting') => {
+    '$sql: the file is refused by its name, check finds it, salvage brings the rest',
+    ({ sql, name, queue = 'fleeting' }) => {
       expect(checkFile(path)).toEqual({ ok: true, problems: [] })
       change(sql)
       expect(() => new EngineHost(path)).toThrow(
