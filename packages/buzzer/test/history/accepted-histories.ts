@@ -336,6 +336,16 @@ export const acceptedHistories: Readonly<Record<HistoryRule, readonly Forged[]>>
         ...handled('a', 102, { wall: -3_599_898 }),
       ],
     ],
+    [
+      'one that was due, and comes again long after the wall clock was set back',
+      [
+        ...sent(message('a', { due: 100 }), 0),
+        { as: 'jumped', at: 149, byMs: 3_600_000 },
+        ...handled('a', 150, { how: 'retry', wall: 3_600_150 }),
+        { as: 'jumped', at: 160, byMs: -7_200_000 },
+        ...handled('a', 5_000, { attempt: 2, wall: -3_595_000 }),
+      ],
+    ],
     ['a delivery at its time', [...sent(message('a', { due: 100 }), 0), ...handled('a', 100)]],
     [
       'a handler that began long after the expiry, because its process was stopped meanwhile',

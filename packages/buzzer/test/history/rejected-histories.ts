@@ -306,6 +306,14 @@ export const rejectedHistories: Readonly<Record<HistoryRule, readonly Forged[]>>
       'an early delivery long after a jump of the wall clock',
       [{ as: 'jumped', at: 0, byMs: 3_600_000 }, ...sent(message('a', { due: 9_000 }), 1), ...handled('a', 5_000)],
     ],
+    [
+      'a first delivery long after the wall clock was set back before it was due',
+      [
+        ...sent(message('a', { due: 9_000 }), 0),
+        { as: 'jumped', at: 1, byMs: -3_600_000 },
+        ...handled('a', 5_000, { wall: -3_595_000 }),
+      ],
+    ],
     ['a delivery before its time', [...sent(message('a', { due: 100 }), 0), ...handled('a', 50)]],
     ['a delivery long after its expiry', [...sent(message('a', { expires: 100 }), 0), ...handled('a', 5_000)]],
     [

@@ -8,12 +8,14 @@ const jumpMs = 1_000
 /** Nothing before its due time, nothing after its expiry, no retry before its delay is over. */
 export const time: Rule = function* (evidence, { earlyByMs, expiredByMs }) {
   const jumps = recordsOf(evidence.history, 'jumped')
+  /** The clock has been there once: a message that comes again need not wait until a clock that was set back is there again. */
+  const wasDue = new Set<string>()
   for (const { begun, place } of evidence.handlings) {
-    if (jumps.some(({ at }) => at <= begun.at && begun.at - at < jumpMs)) continue
     const { due, expires } = evidence.copies.get(place)?.message ?? {}
-    if (due !== undefined && begun.wall < due - earlyByMs) {
-      yield `message ${place} began ${due - begun.wall} ms before it was due`
-    }
+    const isDue = due === undefined || begun.wall >= due - earlyByMs
+    if (isDue) wasDue.add(place)
+    if (jumps.some(({ at }) => at <= begun.at && begun.at - at < jumpMs)) continue
+    if (!isDue && !wasDue.has(place)) yield `message ${place} began ${due - begun.wall} ms before it was due`
     const lateMs = begun.wall - (expires ?? Infinity)
     // What was handed out in time is locked, and may begin late in a process that was stopped meanwhile.
     if (lateMs > expiredByMs && !isFaultBetween(evidence, begun.at - lateMs, begun.at)) {
