@@ -9,6 +9,15 @@ const internalError = 541
 /** Pause before a queue that cannot be consumed is tried; twice as long each time. */
 const firstPauseMs = 1_000
 const longestPauseMs = 30_000
+/** Patience with the server's goodbye to a trial. */
+const goodbyeMs = 1_000
+
+/** A receiver that waits for its next trial. */
+interface Aside {
+  readonly error: BuzzerError
+  readonly tries: number
+  readonly timer: unknown
+}
 
 export interface RecoveryHost {
   readonly clock: Clock
@@ -144,14 +153,6 @@ export class ReceiverRecovery {
     }
   }
 }
-
-interface Aside {
-  readonly error: BuzzerError
-  readonly tries: number
-  readonly timer: unknown
-}
-
-const goodbyeMs = 1_000
 
 function asBuzzerError(error: unknown): BuzzerError {
   return isBuzzerError(error)

@@ -3,7 +3,7 @@ import { crc32 } from 'node:zlib'
 import type { Note } from './check-file.ts'
 import { prepare } from './statement.ts'
 
-/** The tables whose rows define something, what they define, and the columns that do; the first but ids names it. */
+/** The tables whose rows define something: what, the column that names it, and the columns under its checksum. */
 const tables = [
   { table: 'queue', what: 'queue', name: 'name', columns: 'id, name, options' },
   { table: 'binding', what: 'binding of topic', name: 'topic', columns: 'topic, queue, match, exclusive' },
